@@ -1,0 +1,172 @@
+/**
+ * Masks of the 512 pages of a VA block: 16 words of 32 bits inside a larger `Uint32Array`, named by their word offset.
+ *
+ * Keeping many masks in one array is what keeps a block small (one typed array instead of a dozen), and lets scratch
+ * masks live beside each other without allocation. Every operation takes (array, offset) pairs; two-operand forms
+ * change the first operand. Regions are half-open page-index ranges `[first, outer)`.
+ */
+
+/** Words in one mask. */
+export const MASK_WORDS = 16;
+/** Pages in one mask. */
+export const MASK_PAGES = 512;
+
+function popcount(v: number): number {
+  let x = v - ((v >>> 1) & 0x55555555);
+  x = (x & 0x33333333) + ((x >>> 2) & 0x33333333);
+  return Math.imul((x + (x >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}
+
+/** Bits of word `i` that lie inside `[first, outer)`. */
+function regionBits(i: number, first: number, outer: number): number {
+  const lo = first - (i << 5);
+  const hi = outer - (i << 5);
+  if (lo >= 32 || hi <= 0) return 0;
+  const high = hi >= 32 ? -1 : (1 << hi) - 1;
+  const low = lo <= 0 ? -1 : -1 << lo;
+  return high & low;
+}
+
+export function maskZero(d: Uint32Array, o: number): void {
+  d.fill(0, o, o + MASK_WORDS);
+}
+
+export function maskCopy(d: Uint32Array, o: number, a: Uint32Array, p: number): void {
+  for (let i = 0; i < MASK_WORDS; i++) d[o + i] = a[p + i];
+}
+
+/** d |= a */
+export function maskOr(d: Uint32Array, o: number, a: Uint32Array, p: number): void {
+  for (let i = 0; i < MASK_WORDS; i++) d[o + i] |= a[p + i];
+}
+
+/** d &= a */
+export function maskAnd(d: Uint32Array, o: number, a: Uint32Array, p: number): void {
+  for (let i = 0; i < MASK_WORDS; i++) d[o + i] &= a[p + i];
+}
+
+/** d &= ~a */
+export function maskAndNot(d: Uint32Array, o: number, a: Uint32Array, p: number): void {
+  for (let i = 0; i < MASK_WORDS; i++) d[o + i] &= ~a[p + i];
+}
+
+export function maskTest(d: Uint32Array, o: number, page: number): boolean {
+  return (d[o + (page >>> 5)] & (1 << (page & 31))) !== 0;
+}
+
+export function maskSet(d: Uint32Array, o: number, page: number): void {
+  d[o + (page >>> 5)] |= 1 << (page & 31);
+}
+
+export function maskClear(d: Uint32Array, o: number, page: number): void {
+  d[o + (page >>> 5)] &= ~(1 << (page & 31));
+}
+
+export function maskSetRegion(d: Uint32Array, o: number, first: number, outer: number): void {
+  for (let i = first >>> 5; i << 5 < outer; i++) d[o + i] |= regionBits(i, first, outer);
+}
+
+export function maskClearRegion(d: Uint32Array, o: number, first: number, outer: number): void {
+  for (let i = first >>> 5; i << 5 < outer; i++) d[o + i] &= ~regionBits(i, first, outer);
+}
+
+/** Keeps only the pages inside the region. */
+export function maskAndRegion(d: Uint32Array, o: number, first: number, outer: number): void {
+  for (let i = 0; i < MASK_WORDS; i++) d[o + i] &= regionBits(i, first, outer);
+}
+
+export function maskIsEmpty(d: Uint32Array, o: number): boolean {
+  for (let i = 0; i < MASK_WORDS; i++) if (d[o + i] !== 0) return false;
+  return true;
+}
+
+export function maskEquals(d: Uint32Array, o: number, a: Uint32Array, p: number): boolean {
+  for (let i = 0; i < MASK_WORDS; i++) if (d[o + i] !== a[p + i]) return false;
+  return true;
+}
+
+/** True when every page of a is in d. */
+export function maskContains(d: Uint32Array, o: number, a: Uint32Array, p: number): boolean {
+  for (let i = 0; i < MASK_WORDS; i++) if ((a[p + i] & ~d[o + i]) !== 0) return false;
+  return true;
+}
+
+export function maskIntersects(d: Uint32Array, o: number, a: Uint32Array, p: number): boolean {
+  for (let i = 0; i < MASK_WORDS; i++) if ((d[o + i] & a[p + i]) !== 0) return true;
+  return false;
+}
+
+export function maskIntersectsRegion(d: Uint32Array, o: number, first: number, outer: number): boolean {
+  for (let i = first >>> 5; i << 5 < outer; i++) if ((d[o + i] & regionBits(i, first, outer)) !== 0) return true;
+  return false;
+}
+
+export function maskContainsRegion(d: Uint32Array, o: number, first: number, outer: number): boolean {
+  for (let i = first >>> 5; i << 5 < outer; i++) {
+    const bits = regionBits(i, first, outer);
+    if ((d[o + i] & bits) !== bits) return false;
+  }
+  return true;
+}
+
+/** Number of set pages. */
+export function maskWeight(d: Uint32Array, o: number): number {
+  let n = 0;
+  for (let i = 0; i < MASK_WORDS; i++) {
+    const v = d[o + i];
+    if (v !== 0) n += popcount(v);
+  }
+  return n;
+}
+
+/** Number of set pages inside the region. */
+export function maskRegionWeight(d: Uint32Array, o: number, first: number, outer: number): number {
+  let n = 0;
+  for (let i = first >>> 5; i << 5 < outer; i++) {
+    const v = d[o + i] & regionBits(i, first, outer);
+    if (v !== 0) n += popcount(v);
+  }
+  return n;
+}
+
+/** First set page at or after `from`, or `outer` when there is none below it. */
+export function maskNextSet(d: Uint32Array, o: number, from: number, outer: number): number {
+  if (from >= outer) return outer;
+  let i = from >>> 5;
+  let v = d[o + i] & (-1 << (from & 31));
+  while (v === 0) {
+    i++;
+    if (i << 5 >= outer) return outer;
+    v = d[o + i];
+  }
+  const page = (i << 5) + 31 - Math.clz32(v & -v);
+  return page < outer ? page : outer;
+}
+
+/** First clear page at or after `from`, or `outer` when there is none below it. */
+export function maskNextClear(d: Uint32Array, o: number, from: number, outer: number): number {
+  if (from >= outer) return outer;
+  let i = from >>> 5;
+  let v = ~d[o + i] & (-1 << (from & 31));
+  while (v === 0) {
+    i++;
+    if (i << 5 >= outer) return outer;
+    v = ~d[o + i];
+  }
+  const page = (i << 5) + 31 - Math.clz32(v & -v);
+  return page < outer ? page : outer;
+}
+
+/** Last set page, or -1 when the mask is empty. */
+export function maskLastSet(d: Uint32Array, o: number): number {
+  for (let i = MASK_WORDS - 1; i >= 0; i--) {
+    const v = d[o + i];
+    if (v !== 0) return (i << 5) + 31 - Math.clz32(v);
+  }
+  return -1;
+}
+
+/** The 16 bits of the aligned 64 KiB piece `big` (pages `16 big` to `16 big + 15`). */
+export function maskBigPage(d: Uint32Array, o: number, big: number): number {
+  return (d[o + (big >>> 1)] >>> ((big & 1) << 4)) & 0xffff;
+}

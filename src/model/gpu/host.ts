@@ -1,0 +1,295 @@
+/**
+ * The Host unit and the copy engines of a GPU: what stands on the other side of uvm_channel.c (driver 580.105.08).
+ *
+ * A channel hands over pushes; each is given its start and finish at once, as everything it can wait for is already
+ * submitted: its own channel's last push, the engine, and the pushes that it acquires. What a push does to memory, page
+ * tables, clients and its tracking semaphore happens when somebody could see it: hostRunUntil runs, in order of finish
+ * and then of submission, all that has finished. A push with a replay or a cancel also gets a timed event, since the
+ * clients move on by themselves.
+ *
+ * All effects of a push land at its finish. Left out: runlists and time slices of a TSG, USERD and doorbells, effects
+ * of TLB invalidates (they are counted; a translation is always looked up in the page tables), engine errors, SEC2.
+ */
+import { assert } from '../../base/assert.ts';
+import { registerHandler, schedule } from '../kernel/clock.ts';
+import type { Model } from '../state.ts';
+import { contentsCopy, contentsZero } from './contents.ts';
+import {
+  createMethodMemory,
+  METHOD_CANCEL,
+  METHOD_COPY,
+  METHOD_COPY_SCATTERED,
+  METHOD_MEMSET,
+  METHOD_PTE,
+  METHOD_REPLAY,
+  METHOD_TIMESTAMP,
+  METHOD_TLB_INVALIDATE,
+  METHOD_WORDS,
+  type MethodMemory,
+  methodMemoryRelease,
+} from './methods.ts';
+import { mmuWritePte } from './mmu.ts';
+import { clientsCancel, clientsReplay } from './sm.ts';
+
+/** A channel as the host sees it. */
+export interface HostChannel {
+  /** Index of the copy engine behind the channel. */
+  engine: number;
+  /** Where the tracking semaphore lives: page in Host.semaphorePages, index in it. */
+  semaphorePage: number;
+  semaphoreIndex: number;
+  /** Finish of the last push submitted. */
+  lastFinish: number;
+  /** Entries of the ring less one; a tracking value's entry is `value & mask`. */
+  mask: number;
+  /** Entries of ENTRY_WORDS words; empty until the channel is used. */
+  ring: Float64Array;
+}
+
+/** Words of a ring entry. */
+const ENTRY_VALUE = 0;
+const ENTRY_START = 1;
+const ENTRY_FINISH = 2;
+const ENTRY_BUFFER = 3;
+const ENTRY_LENGTH = 4;
+const ENTRY_OTHER_GPUS = 5;
+const ENTRY_WORDS = 6;
+
+/** Words of a pending push: finish, channel index, word offset of its entry in the channel's ring. */
+const PENDING_WORDS = 3;
+const FIRST_PENDING = 64;
+
+export interface Host {
+  /** Index of the GPU. */
+  gpu: number;
+  /** Kind of the timed event that calls hostRunUntil; -1 before hostInit. */
+  eventKind: number;
+  channels: HostChannel[];
+  /** When each copy engine is done with what was submitted. */
+  engineFree: Float64Array;
+  /** Payloads of GPU semaphores, by page. */
+  semaphorePages: Uint32Array[];
+  memory: MethodMemory;
+  /** Pushes that have not run, ordered by finish and then by submission, in words [pendingHead, pendingTail). */
+  pending: Float64Array;
+  pendingHead: number;
+  pendingTail: number;
+  /** Finish of the first pending push, Infinity when there is none. */
+  nextFinish: number;
+  /** A push is being run: a nested call has nothing to add. */
+  running: boolean;
+  /** Pushes run and TLB invalidates among their methods. */
+  pushesRun: number;
+  tlbInvalidates: number;
+}
+
+/** What the host needs to know of a push, and the two times that it answers. */
+export interface HostWork {
+  /** 64-bit value that the tracking semaphore takes when the push is done. */
+  trackingValue: number;
+  /** When the push is submitted. */
+  end: number;
+  /** Earliest start because of acquired pushes; 0 when nothing is acquired. */
+  acquireTime: number;
+  /** GPUs other than the channel's whose pushes are acquired, as a mask of GPU indices. */
+  otherGpus: number;
+  /** Sum of the methods' times on the engine, not rounded. */
+  duration: number;
+  /** It copies or sets memory, so it needs the copy engine for itself. */
+  usesEngine: boolean;
+  /** It must run at its finish even when nobody looks. */
+  mustRun: boolean;
+  /** Buffer of its methods and the words in it. */
+  buffer: number;
+  length: number;
+  start: number;
+  finish: number;
+}
+
+/** A host with `engines` copy engines and no channels; the GPU's index is `gpu`. */
+export function createHost(gpu: number, engines: number): Host {
+  return {
+    gpu,
+    eventKind: -1,
+    channels: [],
+    engineFree: new Float64Array(engines),
+    semaphorePages: [],
+    memory: createMethodMemory(),
+    pending: new Float64Array(FIRST_PENDING * PENDING_WORDS),
+    pendingHead: 0,
+    pendingTail: 0,
+    nextFinish: Infinity,
+    running: false,
+    pushesRun: 0,
+    tlbInvalidates: 0,
+  };
+}
+
+/** Registers the timed event of replays and cancels. Called once by createModel, when the GPUs exist. */
+export function hostInit(m: Model): void {
+  assert(m.gpus.length > 0, 'hostInit comes after the GPUs');
+  const kind = registerHandler(m, hostRunUntil);
+  for (const gpu of m.gpus) gpu.channelManager.host.eventKind = kind;
+}
+
+/** Adds a channel on a copy engine and returns its index. `entries` is a power of two. */
+export function hostAddChannel(
+  host: Host,
+  engine: number,
+  entries: number,
+  semaphorePage: number,
+  semaphoreIndex: number,
+): number {
+  const ring = new Float64Array(0);
+  host.channels.push({ engine, semaphorePage, semaphoreIndex, lastFinish: 0, mask: entries - 1, ring });
+  return host.channels.length - 1;
+}
+
+/** Gives a channel its ring, before its first push. */
+export function hostChannelAllocRing(host: Host, channel: number): void {
+  const hostChannel = host.channels[channel];
+  hostChannel.ring = new Float64Array((hostChannel.mask + 1) * ENTRY_WORDS);
+}
+
+/**
+ * Takes a push over: fills `work.start` and `work.finish` (ns) and queues its effects. A push starts when it has
+ * reached the host, its channel is done with the one before, the engine is free (copies and memsets) and what it
+ * acquires is released.
+ */
+export function hostSubmit(m: Model, host: Host, channel: number, work: HostWork): void {
+  const hostChannel = host.channels[channel];
+  let start = work.end + m.cost.pushLatency;
+  if (hostChannel.lastFinish > start) start = hostChannel.lastFinish;
+  if (work.acquireTime > start) start = work.acquireTime;
+  if (work.usesEngine && host.engineFree[hostChannel.engine] > start) start = host.engineFree[hostChannel.engine];
+  start = Math.round(start);
+  const finish = Math.round(start + work.duration);
+  if (work.usesEngine) host.engineFree[hostChannel.engine] = finish;
+  hostChannel.lastFinish = finish;
+  work.start = start;
+  work.finish = finish;
+
+  const ring = hostChannel.ring;
+  const at = (work.trackingValue & hostChannel.mask) * ENTRY_WORDS;
+  ring[at + ENTRY_VALUE] = work.trackingValue;
+  ring[at + ENTRY_START] = start;
+  ring[at + ENTRY_FINISH] = finish;
+  ring[at + ENTRY_BUFFER] = work.buffer;
+  ring[at + ENTRY_LENGTH] = work.length;
+  ring[at + ENTRY_OTHER_GPUS] = work.otherGpus;
+  pendingInsert(host, finish, channel, at);
+  if (work.mustRun) schedule(m, finish, host.eventKind, host.gpu, finish);
+}
+
+/** When the push with this tracking value finishes; 0 when its entry was reused, so it finished long ago. */
+export function hostFinishTime(host: Host, channel: number, value: number): number {
+  const { ring, mask } = host.channels[channel];
+  const at = (value & mask) * ENTRY_WORDS;
+  return ring[at + ENTRY_VALUE] === value ? ring[at + ENTRY_FINISH] : 0;
+}
+
+/** When the push with this tracking value started; 0 when its entry was reused. */
+export function hostStartTime(host: Host, channel: number, value: number): number {
+  const { ring, mask } = host.channels[channel];
+  const at = (value & mask) * ENTRY_WORDS;
+  return ring[at + ENTRY_VALUE] === value ? ring[at + ENTRY_START] : 0;
+}
+
+/** Runs all pushes of a GPU that have finished by `time`, in order of (finish, submission). */
+export function hostRunUntil(m: Model, gpu: number, time: number): void {
+  const host = m.gpus[gpu].channelManager.host;
+  if (host.nextFinish <= time && !host.running) runPending(m, host, time);
+}
+
+function runPending(m: Model, host: Host, time: number): void {
+  host.running = true;
+  while (host.nextFinish <= time) {
+    const at = host.pendingHead;
+    const finish = host.pending[at];
+    const channel = host.channels[host.pending[at + 1]];
+    const entry = host.pending[at + 2];
+    host.pendingHead = at + PENDING_WORDS;
+    if (host.pendingHead === host.pendingTail) host.pendingHead = host.pendingTail = 0;
+    host.nextFinish = host.pendingTail === 0 ? Infinity : host.pending[host.pendingHead];
+    runPush(m, host, channel, entry, finish);
+  }
+  host.running = false;
+}
+
+function pendingInsert(host: Host, finish: number, channel: number, entry: number): void {
+  if (host.pendingTail === host.pending.length) pendingMakeRoom(host);
+  const pending = host.pending;
+  let at = host.pendingTail;
+  host.pendingTail += PENDING_WORDS;
+  while (at > host.pendingHead && pending[at - PENDING_WORDS] > finish) {
+    pending[at] = pending[at - 3];
+    pending[at + 1] = pending[at - 2];
+    pending[at + 2] = pending[at - 1];
+    at -= PENDING_WORDS;
+  }
+  pending[at] = finish;
+  pending[at + 1] = channel;
+  pending[at + 2] = entry;
+  if (at === host.pendingHead) host.nextFinish = finish;
+}
+
+function pendingMakeRoom(host: Host): void {
+  const used = host.pendingTail - host.pendingHead;
+  // Moving down is paid for by the pushes that ran since the last move: half of the array at least.
+  if (used * 2 <= host.pending.length) {
+    host.pending.copyWithin(0, host.pendingHead, host.pendingTail);
+  } else {
+    const grown = new Float64Array(host.pending.length * 2);
+    grown.set(host.pending.subarray(host.pendingHead, host.pendingTail));
+    host.pending = grown;
+  }
+  host.pendingHead = 0;
+  host.pendingTail = used;
+}
+
+function runPush(m: Model, host: Host, channel: HostChannel, at: number, finish: number): void {
+  const ring = channel.ring;
+  const buffer = ring[at + ENTRY_BUFFER];
+  if (ring[at + ENTRY_OTHER_GPUS] !== 0) runOtherGpus(m, ring[at + ENTRY_OTHER_GPUS], ring[at + ENTRY_START]);
+  if (ring[at + ENTRY_LENGTH] > 0) runMethods(m, host, host.memory.buffers[buffer], ring[at + ENTRY_LENGTH], finish);
+  methodMemoryRelease(host.memory, buffer);
+  // A store into 32 bits keeps the low half of the tracking value.
+  host.semaphorePages[channel.semaphorePage][channel.semaphoreIndex] = ring[at + ENTRY_VALUE];
+  host.pushesRun++;
+}
+
+/** What a push acquired on other GPUs happened before it: make it so. */
+function runOtherGpus(m: Model, mask: number, time: number): void {
+  for (let rest = mask; rest !== 0; rest &= rest - 1) hostRunUntil(m, 31 - Math.clz32(rest & -rest), time);
+}
+
+function runMethods(m: Model, host: Host, words: Float64Array, length: number, finish: number): void {
+  const gpu = host.gpu;
+  for (let i = 0; i < length; i += METHOD_WORDS[words[i]]) {
+    switch (words[i]) {
+      case METHOD_COPY:
+      case METHOD_COPY_SCATTERED:
+        if (m.contents !== null) contentsCopy(m.contents, words[i + 1], words[i + 2], words[i + 3], words[i + 4]);
+        break;
+      case METHOD_MEMSET:
+        if (m.contents !== null) contentsZero(m.contents, words[i + 1], words[i + 2], words[i + 3]);
+        break;
+      case METHOD_PTE:
+        mmuWritePte(m.gpus[gpu].mmu, words[i + 1], words[i + 2], words[i + 3], words[i + 4]);
+        break;
+      case METHOD_TLB_INVALIDATE:
+        host.tlbInvalidates++;
+        break;
+      case METHOD_REPLAY:
+        clientsReplay(m, gpu, finish, words[i + 1]);
+        break;
+      case METHOD_CANCEL:
+        clientsCancel(m, gpu, words[i + 1], words[i + 3], finish, words[i + 2]);
+        break;
+      case METHOD_TIMESTAMP:
+        break;
+      default:
+        assert(false, 'unknown method in a push');
+    }
+  }
+}

@@ -1,0 +1,8 @@
+/** The public face of the model room: it needs no Node and runs in a browser. */
+export type { ModelOptions, Snapshot } from './model.ts';
+export { createModel, hashState, modelHash, restoreSnapshot, takeSnapshot } from './model.ts';
+export type { Costs, MachineSpec } from './spec.ts';
+export type { Model, Seams } from './state.ts';
+export { parseModuleParameters } from './uvm/params.ts';
+export { vaBlockSelectResidency } from './uvm/va_block_residency.ts';
+export type { Why } from './why.ts';

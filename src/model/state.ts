@@ -1,0 +1,65 @@
+/**
+ * The root of the executable driver. `Model` minus `res` is plain data: `structuredClone` of it is a snapshot.
+ */
+import type { Contents } from './gpu/contents.ts';
+import type { Kernel } from './kernel/clock.ts';
+import type { KThreads } from './kernel/thread.ts';
+import type { Costs, MachineSpec } from './spec.ts';
+import type { Why } from './why.ts';
+import type { PushCallback } from './uvm/channel.ts';
+import type { Gpu } from './uvm/gpu.ts';
+import type { ModuleParameters } from './uvm/params.ts';
+import type { ThrashingHint } from './uvm/perf_thrashing_types.ts';
+import type { Tools } from './uvm/tools.ts';
+import type { VaBlock, ServiceBlockContext } from './uvm/va_block_types.ts';
+import type { VaSpace } from './uvm/va_range_types.ts';
+
+/** Functions, threads and observers: rebuilt by createModel, never part of a snapshot. */
+export interface Resources {
+  /** Handlers of timed events, by event kind (kernel/clock.ts). */
+  handlers: ((m: Model, a: number, b: number) => void)[];
+  /** Functions that pushes name, by callback kind (uvm/push.ts). */
+  pushCallbacks: PushCallback[];
+  /** Functions that queue items run, by function id (kernel/nv_kthread_q.ts). A generator may sleep. */
+  kthreadFunctions: ((m: Model, argument: number) => Generator<number, void, void> | undefined)[];
+  threads: KThreads;
+  /** Asked for every decision; null when nobody asks. */
+  why: Why | null;
+  /** Dear checks after each operation: lock order, invariants of a block. */
+  verify: boolean;
+  seams: Seams;
+}
+
+/** Where an extension may change the driver; the stock rules are the defaults (see createModel). */
+export interface Seams {
+  selectResidency: (
+    m: Model,
+    block: VaBlock,
+    context: ServiceBlockContext,
+    page: number,
+    processor: number,
+    accessMask: number,
+    hint: ThrashingHint,
+    operation: number,
+  ) => number;
+  /** Called in service finish right after the residency update; null by default. */
+  serviceFinishHook:
+    | ((m: Model, block: VaBlock, context: ServiceBlockContext, processor: number, residency: number) => void)
+    | null;
+}
+
+export interface Model {
+  readonly spec: MachineSpec;
+  readonly params: ModuleParameters;
+  readonly cost: Costs;
+  res: Resources;
+  k: Kernel;
+  gpus: Gpu[];
+  vaSpaces: VaSpace[];
+  tools: Tools;
+  contents: Contents | null;
+  /** Fatal error recorded for the whole driver (uvm_global_set_fatal_error), or NV_OK. */
+  globalStatus: number;
+  /** Reused answer of perfThrashingGetHint. */
+  thrashingHint: ThrashingHint;
+}

@@ -1,0 +1,445 @@
+/**
+ * Models uvm_channel.c (driver 580.105.08): pools of channels, their GPFIFOs, and what the CPU learns of completion.
+ *
+ * Functions: uvm_channel_manager_create (as far as it picks copy engines: pick_ces), uvm_channel_reserve_type,
+ * _reserve_gpu_to_gpu, _reserve, _release, uvm_channel_update_progress, _all, uvm_channel_manager_update_progress,
+ * uvm_channel_manager_wait, uvm_channel_wait, uvm_channel_is_value_completed, uvm_channel_update_completed_value,
+ * uvm_channel_manager_set_p2p_ce. Beginning and ending a push is in push.ts, the channel's other side in gpu/host.ts.
+ *
+ * Two notions of completion, as in the driver: a push is complete once its value is reached (trackers), its callback
+ * runs when somebody updates the channel's progress. Waiting threads poll; time moves to the finish they wait for.
+ *
+ * Left out: SEC2, WLC, LCIC and CE_PROXY pools and all of Confidential Computing, CONTROL entries and the pushes of
+ * channel_init (tracking values begin at 1), suspending peer copies, channel errors (RC), the properties of copy
+ * engines (all count as equal, so engines are chosen by use and index alone), freeing a manager.
+ */
+import { assert } from '../../base/assert.ts';
+import {
+  createHost,
+  type Host,
+  hostAddChannel,
+  hostChannelAllocRing,
+  hostFinishTime,
+  hostRunUntil,
+  hostStartTime,
+} from '../gpu/host.ts';
+import type { Model } from '../state.ts';
+import {
+  createGpuSemaphorePool,
+  type GpuSemaphorePool,
+  type GpuTrackingSemaphore,
+  globalSetFatalError,
+  gpuTrackingSemaphoreAlloc,
+  gpuTrackingSemaphoreIsValueCompleted,
+  gpuTrackingSemaphoreUpdateCompletedValue,
+} from './gpu_semaphore.ts';
+import {
+  createPushbuffer,
+  PUSH_ACQUIRE_INFO_MAX_ENTRIES,
+  type Pushbuffer,
+  pushbufferMarkCompleted,
+} from './pushbuffer.ts';
+import { NV_ERR_INVALID_STATE, NV_OK } from './status.ts';
+
+/** uvm_channel_type_t */
+export const CHANNEL_TYPE_CPU_TO_GPU = 0;
+export const CHANNEL_TYPE_GPU_TO_CPU = 1;
+export const CHANNEL_TYPE_GPU_INTERNAL = 2;
+export const CHANNEL_TYPE_MEMOPS = 3;
+export const CHANNEL_TYPE_GPU_TO_GPU = 4;
+export const CHANNEL_TYPE_NAMES: readonly string[] = [
+  'CPU_TO_GPU',
+  'GPU_TO_CPU',
+  'GPU_INTERNAL',
+  'MEMOPS',
+  'GPU_TO_GPU',
+];
+
+/** uvm_channel_pool_type_t */
+export const CHANNEL_POOL_TYPE_CE = 1;
+
+export const CHANNEL_NUM_GPFIFO_ENTRIES_DEFAULT = 1024;
+
+/** Kinds of GPFIFO entries. */
+export const GPFIFO_ENTRY_NORMAL = 0;
+
+/** No channel: such a tracker entry counts as complete. */
+export const CHANNEL_NONE = -1;
+
+/** Channel ids are GPU index * CHANNELS_PER_GPU_MAX + index in ChannelManager.channels. */
+export const CHANNELS_PER_GPU_MAX = 64;
+const CHANNEL_SHIFT = 6;
+const CHANNEL_MASK = CHANNELS_PER_GPU_MAX - 1;
+
+const CHANNELS_PER_CE_POOL = 2;
+
+/** Entries that one update of progress collects at most. */
+const UPDATE_PROGRESS_MAX = 8;
+
+/** In the order in which the driver gives engines away (pick_ces). */
+const TYPES_BY_PRIORITY = [
+  CHANNEL_TYPE_CPU_TO_GPU,
+  CHANNEL_TYPE_GPU_TO_CPU,
+  CHANNEL_TYPE_GPU_INTERNAL,
+  CHANNEL_TYPE_GPU_TO_GPU,
+  CHANNEL_TYPE_MEMOPS,
+];
+
+/** Words of a GPFIFO entry in Channel.gpfifoEntries. */
+export const GPFIFO_TRACKING_VALUE = 0;
+export const GPFIFO_KIND = 1;
+export const GPFIFO_ON_COMPLETE = 2;
+export const GPFIFO_ON_COMPLETE_DATA = 3;
+export const GPFIFO_PURPOSE = 4;
+export const GPFIFO_BEGIN = 5;
+export const GPFIFO_END = 6;
+export const GPFIFO_METHODS = 7;
+/** Number of its first pair among all pairs the channel ever kept, and its pairs. */
+export const GPFIFO_ACQUIRE_FIRST = 8;
+export const GPFIFO_ACQUIRE_COUNT = 9;
+export const GPFIFO_WORDS = 10;
+
+export interface Channel {
+  id: number;
+  gpu: number;
+  /** Index in ChannelManager.channels and Host.channels. */
+  index: number;
+  /** Index in ChannelManager.pools. */
+  pool: number;
+  /** A power of two; one entry always stays empty. */
+  numGpfifoEntries: number;
+  cpuPut: number;
+  gpuGet: number;
+  /** Entries reserved and not yet submitted. */
+  currentGpfifoCount: number;
+  trackingSem: GpuTrackingSemaphore;
+  /** Entries of GPFIFO_WORDS words; empty until the channel is used. */
+  gpfifoEntries: Float64Array;
+  /** Ring of [channel id, value] pairs that pushes acquired, and how many were ever kept. */
+  acquires: Float64Array;
+  acquireTotal: number;
+}
+
+export interface ChannelPool {
+  poolType: number;
+  /** Copy engine behind all channels of the pool. */
+  engine: number;
+  channels: Channel[];
+}
+
+export interface ChannelManager {
+  gpu: number;
+  host: Host;
+  pushbuffer: Pushbuffer;
+  semaphorePool: GpuSemaphorePool;
+  pools: ChannelPool[];
+  /** All channels, pool by pool. */
+  channels: Channel[];
+  /** pool_to_use: pool index by channel type, and by peer GPU (-1: the GPU_TO_GPU pool). */
+  poolForType: number[];
+  poolForPeer: number[];
+}
+
+export interface ChannelManagerOptions {
+  /** GPUs of the machine. */
+  gpus: number;
+  /** Usable copy engines of this GPU, at least 1. */
+  copyEngines: number;
+  /** Power of two, at least 32. */
+  numGpfifoEntries: number;
+  /** Value before the first push of each channel; the driver's is 0. */
+  firstTrackingValue?: number;
+}
+
+/** Runs when a push is collected: its channel and value, the data given with it, and the time of the notice (ns). */
+export type PushCallback = (m: Model, channel: number, value: number, data: number, noticed: number) => void;
+
+/** Makes the pools and channels of one GPU; `gpu` is its index (uvm_channel_manager_create). */
+export function createChannelManager(gpu: number, options: ChannelManagerOptions): ChannelManager {
+  const { gpus, copyEngines, numGpfifoEntries, firstTrackingValue = 0 } = options;
+  assert(copyEngines >= 1, 'a GPU needs a copy engine');
+  assert(copyEngines * CHANNELS_PER_CE_POOL <= CHANNELS_PER_GPU_MAX, 'too many copy engines for channel ids');
+  assert(
+    numGpfifoEntries >= 32 && Number.isInteger(Math.log2(numGpfifoEntries)),
+    'GPFIFO entries must be a power of two of at least 32',
+  );
+  const manager: ChannelManager = {
+    gpu,
+    host: createHost(gpu, copyEngines),
+    pushbuffer: createPushbuffer(),
+    semaphorePool: createGpuSemaphorePool(),
+    pools: [],
+    channels: [],
+    poolForType: pickCes(copyEngines),
+    poolForPeer: new Array<number>(gpus).fill(-1),
+  };
+  for (let engine = 0; engine < copyEngines; engine++) {
+    const pool: ChannelPool = { poolType: CHANNEL_POOL_TYPE_CE, engine, channels: [] };
+    manager.pools.push(pool);
+    for (let i = 0; i < CHANNELS_PER_CE_POOL; i++) addChannel(manager, pool, numGpfifoEntries, firstTrackingValue);
+  }
+  return manager;
+}
+
+/** Preferred engine of each channel type, which is also its pool: the least used so far, then the lowest (pick_ces). */
+function pickCes(copyEngines: number): number[] {
+  const uses = new Array<number>(copyEngines).fill(0);
+  const preferred: number[] = new Array<number>(TYPES_BY_PRIORITY.length).fill(0);
+  for (const type of TYPES_BY_PRIORITY) {
+    const engine = uses.indexOf(Math.min(...uses));
+    uses[engine]++;
+    preferred[type] = engine;
+  }
+  return preferred;
+}
+
+function addChannel(manager: ChannelManager, pool: ChannelPool, entries: number, firstValue: number): void {
+  const trackingSem = gpuTrackingSemaphoreAlloc(manager.semaphorePool, manager.host, firstValue);
+  const index = hostAddChannel(manager.host, pool.engine, entries, trackingSem.page, trackingSem.index);
+  const channel: Channel = {
+    id: manager.gpu * CHANNELS_PER_GPU_MAX + index,
+    gpu: manager.gpu,
+    index,
+    pool: manager.pools.length - 1,
+    numGpfifoEntries: entries,
+    cpuPut: 0,
+    gpuGet: 0,
+    currentGpfifoCount: 0,
+    trackingSem,
+    gpfifoEntries: new Float64Array(0),
+    acquires: new Float64Array(0),
+    acquireTotal: 0,
+  };
+  pool.channels.push(channel);
+  manager.channels.push(channel);
+}
+
+/** The channel with this id. */
+export function channelGet(m: Model, id: number): Channel {
+  return m.gpus[id >> CHANNEL_SHIFT].channelManager.channels[id & CHANNEL_MASK];
+}
+
+/** Index of the GPU that owns the channel with this id. */
+export function channelGpu(id: number): number {
+  return id >> CHANNEL_SHIFT;
+}
+
+/** Copies to `peer` go through the pool of copy engine `engine` from now on (uvm_channel_manager_set_p2p_ce). */
+export function channelManagerSetP2pCe(m: Model, gpu: number, peer: number, engine: number): void {
+  const manager = m.gpus[gpu].channelManager;
+  assert(manager.pools[engine] !== undefined, 'no such copy engine');
+  manager.poolForPeer[peer] = engine;
+}
+
+/** Entries that can be reserved now (channel_get_available_gpfifo_entries). */
+export function channelAvailableGpfifoEntries(channel: Channel): number {
+  const mask = channel.numGpfifoEntries - 1;
+  return mask - channel.currentGpfifoCount - ((channel.cpuPut - channel.gpuGet) & mask);
+}
+
+function tryClaim(m: Model, channel: Channel, count: number): boolean {
+  if (channelAvailableGpfifoEntries(channel) < count) return false;
+  if (channel.gpfifoEntries.length === 0) allocRings(m, channel);
+  channel.currentGpfifoCount += count;
+  return true;
+}
+
+/** Most channels are never used: their rings, the big part of a channel, come with their first push. */
+function allocRings(m: Model, channel: Channel): void {
+  channel.gpfifoEntries = new Float64Array(channel.numGpfifoEntries * GPFIFO_WORDS);
+  channel.acquires = new Float64Array(channel.numGpfifoEntries * 4);
+  hostChannelAllocRing(m.gpus[channel.gpu].channelManager.host, channel.index);
+}
+
+/** Reserves an entry on a channel of the type's pool (uvm_channel_reserve_type). */
+export function channelReserveType(m: Model, gpu: number, type: number): Channel {
+  const manager = m.gpus[gpu].channelManager;
+  return channelReserveInPool(m, manager.pools[manager.poolForType[type]]);
+}
+
+/** Reserves an entry on a channel for copies to `peer`, a GPU index (uvm_channel_reserve_gpu_to_gpu). */
+export function channelReserveGpuToGpu(m: Model, gpu: number, peer: number): Channel {
+  const manager = m.gpus[gpu].channelManager;
+  const pool = manager.poolForPeer[peer];
+  return channelReserveInPool(m, manager.pools[pool === -1 ? manager.poolForType[CHANNEL_TYPE_GPU_TO_GPU] : pool]);
+}
+
+/**
+ * The first channel with room, from index 0: the next one is used only while those before it are full. With all of them
+ * full the thread updates their progress, which runs callbacks, and polls until one has room.
+ */
+function channelReserveInPool(m: Model, pool: ChannelPool): Channel {
+  const channels = pool.channels;
+  for (let i = 0; i < channels.length; i++) {
+    if (tryClaim(m, channels[i], 1)) return channels[i];
+  }
+  for (;;) {
+    for (let i = 0; i < channels.length; i++) {
+      updateProgress(m, channels[i], UPDATE_PROGRESS_MAX);
+      if (tryClaim(m, channels[i], 1)) return channels[i];
+    }
+    spin(m, channels);
+  }
+}
+
+/** Reserves `count` entries on one channel, polling while it is full (uvm_channel_reserve). */
+export function channelReserve(m: Model, channel: Channel, count: number): void {
+  assert(count < channel.numGpfifoEntries, 'more entries than a channel has');
+  while (!tryClaim(m, channel, count)) {
+    updateProgress(m, channel, UPDATE_PROGRESS_MAX);
+    if (tryClaim(m, channel, count)) return;
+    spin(m, [channel]);
+  }
+}
+
+/** Gives reserved entries back (uvm_channel_release). */
+export function channelRelease(channel: Channel, count: number): void {
+  assert(channel.currentGpfifoCount >= count, 'released more entries than were reserved');
+  channel.currentGpfifoCount -= count;
+}
+
+/** Moves the local time to the next completion among the channels, unless one is waiting to be collected. */
+function spin(m: Model, channels: Channel[]): void {
+  let next = Infinity;
+  for (let i = 0; i < channels.length; i++) {
+    const channel = channels[i];
+    if (channel.gpuGet === channel.cpuPut) continue;
+    const value = channel.gpfifoEntries[channel.gpuGet * GPFIFO_WORDS + GPFIFO_TRACKING_VALUE];
+    const finish = hostFinishTime(m.gpus[channel.gpu].channelManager.host, channel.index, value);
+    if (finish < next) next = finish;
+  }
+  assert(next < Infinity, 'nothing to wait for: the entries are reserved by open pushes');
+  if (next > m.k.now) m.k.now = Math.round(next + m.cost.trackerPoll);
+}
+
+/** Refreshes and returns the completed value of a channel (uvm_channel_update_completed_value). */
+export function channelUpdateCompletedValue(m: Model, id: number): number {
+  const channel = channelGet(m, id);
+  hostRunUntil(m, channel.gpu, m.k.now);
+  return gpuTrackingSemaphoreUpdateCompletedValue(m, m.gpus[channel.gpu].channelManager.host, channel.trackingSem);
+}
+
+/** Is the push with this value done at the local time? Never runs callbacks (uvm_channel_is_value_completed). */
+export function channelIsValueCompleted(m: Model, id: number, value: number): boolean {
+  const manager = m.gpus[id >> CHANNEL_SHIFT].channelManager;
+  const trackingSem = manager.channels[id & CHANNEL_MASK].trackingSem;
+  if (trackingSem.completedValue >= value) return true;
+  hostRunUntil(m, manager.gpu, m.k.now);
+  return gpuTrackingSemaphoreIsValueCompleted(m, manager.host, trackingSem, value);
+}
+
+/** When the push with this value finishes (ns); 0 when that is so long ago that the channel has forgotten it. */
+export function channelFinishTime(m: Model, id: number, value: number): number {
+  const manager = m.gpus[id >> CHANNEL_SHIFT].channelManager;
+  assert(value <= manager.channels[id & CHANNEL_MASK].trackingSem.queuedValue, 'value was never submitted');
+  return hostFinishTime(manager.host, id & CHANNEL_MASK, value);
+}
+
+/** Collects at most 8 finished pushes and returns how many entries are left (uvm_channel_update_progress). */
+export function channelUpdateProgress(m: Model, id: number): number {
+  return updateProgress(m, channelGet(m, id), UPDATE_PROGRESS_MAX);
+}
+
+/** Collects all finished pushes and returns how many entries are left (uvm_channel_update_progress_all). */
+export function channelUpdateProgressAll(m: Model, id: number): number {
+  return updateProgress(m, channelGet(m, id), Infinity);
+}
+
+function updateProgress(m: Model, channel: Channel, max: number): number {
+  const manager = m.gpus[channel.gpu].channelManager;
+  const mask = channel.numGpfifoEntries - 1;
+  hostRunUntil(m, channel.gpu, m.k.now);
+  const completed = gpuTrackingSemaphoreUpdateCompletedValue(m, manager.host, channel.trackingSem);
+  if (completed > channel.trackingSem.queuedValue) globalSetFatalError(m, NV_ERR_INVALID_STATE);
+  const entries = channel.gpfifoEntries;
+  for (let done = 0; channel.gpuGet !== channel.cpuPut && done < max; done++) {
+    const at = channel.gpuGet * GPFIFO_WORDS;
+    const value = entries[at + GPFIFO_TRACKING_VALUE];
+    if (value > completed) break;
+    const onComplete = entries[at + GPFIFO_ON_COMPLETE];
+    // Before the callback, so that one that looks at this channel itself does not run again.
+    channel.gpuGet = (channel.gpuGet + 1) & mask;
+    if (onComplete !== -1) {
+      m.res.pushCallbacks[onComplete](m, channel.id, value, entries[at + GPFIFO_ON_COMPLETE_DATA], m.k.now);
+    }
+    pushbufferMarkCompleted(manager.pushbuffer);
+  }
+  return (channel.cpuPut - channel.gpuGet) & mask;
+}
+
+/** One update of every channel of a GPU; returns the entries left (uvm_channel_manager_update_progress). */
+export function channelManagerUpdateProgress(m: Model, gpu: number): number {
+  const channels = m.gpus[gpu].channelManager.channels;
+  let pending = 0;
+  for (let i = 0; i < channels.length; i++) pending += updateProgress(m, channels[i], UPDATE_PROGRESS_MAX);
+  return pending;
+}
+
+/** Waits until all pushes of a GPU are collected; returns a driver status (uvm_channel_manager_wait). */
+export function channelManagerWait(m: Model, gpu: number): number {
+  while (channelManagerUpdateProgress(m, gpu) > 0 && m.globalStatus === NV_OK) {
+    spin(m, m.gpus[gpu].channelManager.channels);
+  }
+  return m.globalStatus;
+}
+
+/** Waits until all pushes of a channel are collected; returns a driver status (uvm_channel_wait). */
+export function channelWait(m: Model, id: number): number {
+  const channel = channelGet(m, id);
+  while (updateProgress(m, channel, UPDATE_PROGRESS_MAX) > 0 && m.globalStatus === NV_OK) spin(m, [channel]);
+  return m.globalStatus;
+}
+
+/** What is known of a push that was submitted. Times in ns. */
+export interface PushRecord {
+  channel: number;
+  value: number;
+  purpose: number;
+  begin: number;
+  end: number;
+  start: number;
+  finish: number;
+  methods: number;
+  /** The entry was collected: its callback, if any, has run. */
+  collected: boolean;
+  /** Acquired [channel id, value] pairs, at most 16; null when the channel has forgotten them. */
+  acquires: [number, number][] | null;
+}
+
+/** The last pushes of a channel, newest first, at most `count` and at most one ring of them. For reports. */
+export function channelRecentPushes(m: Model, id: number, count: number): PushRecord[] {
+  const channel = channelGet(m, id);
+  const host = m.gpus[channel.gpu].channelManager.host;
+  const mask = channel.numGpfifoEntries - 1;
+  const pending = (channel.cpuPut - channel.gpuGet) & mask;
+  const { gpfifoEntries: entries, trackingSem } = channel;
+  const records: PushRecord[] = [];
+  for (let back = 1; back <= mask && records.length < count; back++) {
+    const at = ((channel.cpuPut - back) & mask) * GPFIFO_WORDS;
+    const value = entries[at + GPFIFO_TRACKING_VALUE];
+    // An entry that was never written, or the whole ring of a channel that was never used.
+    if (!(value > 0) || value !== trackingSem.queuedValue + 1 - back) break;
+    records.push({
+      channel: id,
+      value,
+      purpose: entries[at + GPFIFO_PURPOSE],
+      begin: entries[at + GPFIFO_BEGIN],
+      end: entries[at + GPFIFO_END],
+      start: hostStartTime(host, channel.index, value),
+      finish: hostFinishTime(host, channel.index, value),
+      methods: entries[at + GPFIFO_METHODS],
+      collected: back > pending,
+      acquires: recordedAcquires(channel, entries[at + GPFIFO_ACQUIRE_FIRST], entries[at + GPFIFO_ACQUIRE_COUNT]),
+    });
+  }
+  return records;
+}
+
+function recordedAcquires(channel: Channel, first: number, count: number): [number, number][] | null {
+  const pairs = channel.acquires.length / 2;
+  if (channel.acquireTotal - first > pairs) return null;
+  return Array.from({ length: Math.min(count, PUSH_ACQUIRE_INFO_MAX_ENTRIES) }, (_, i): [number, number] => {
+    const at = ((first + i) & (pairs - 1)) * 2;
+    return [channel.acquires[at], channel.acquires[at + 1]];
+  });
+}

@@ -1,0 +1,370 @@
+/**
+ * Models uvm_push.c (driver 580.105.08) and the begin and end of a push in uvm_channel.c.
+ *
+ * Functions: uvm_push_begin, _begin_acquire, _begin_gpu_to_gpu, _begin_acquire_gpu_to_gpu, _begin_on_channel,
+ * uvm_push_acquire_tracker, uvm_push_timestamp, uvm_push_end, _end_and_wait, uvm_push_wait, uvm_channel_begin_push,
+ * uvm_channel_end_push; and one function for each method that a fault path puts into a push (CE, Host and MMU HALs).
+ *
+ * A thread pays `pushBase` at begin and, at the end, `pushMethod` for each method; acquires are part of the base. The
+ * engine times are known at the end: see hostSubmit. Left out: push descriptions beyond a purpose, inline data, membar
+ * and pipelining flags (copies of one push follow one another), fake pushes, a begin that fails.
+ */
+import { assert } from '../../base/assert.ts';
+import { hostSubmit } from '../gpu/host.ts';
+import {
+  METHOD_CANCEL,
+  METHOD_COPY,
+  METHOD_COPY_SCATTERED,
+  METHOD_MEMSET,
+  METHOD_PTE,
+  METHOD_REPLAY,
+  METHOD_TIMESTAMP,
+  METHOD_TLB_INVALIDATE,
+  methodMemoryGrow,
+  TLB_ALL,
+  TLB_MEMBAR,
+} from '../gpu/methods.ts';
+import type { Model } from '../state.ts';
+import {
+  type Channel,
+  channelFinishTime,
+  channelGet,
+  channelGpu,
+  channelReserve,
+  channelReserveGpuToGpu,
+  channelReserveType,
+  GPFIFO_ACQUIRE_COUNT,
+  GPFIFO_ACQUIRE_FIRST,
+  GPFIFO_BEGIN,
+  GPFIFO_END,
+  GPFIFO_ENTRY_NORMAL,
+  GPFIFO_KIND,
+  GPFIFO_METHODS,
+  GPFIFO_ON_COMPLETE,
+  GPFIFO_ON_COMPLETE_DATA,
+  GPFIFO_PURPOSE,
+  GPFIFO_TRACKING_VALUE,
+  GPFIFO_WORDS,
+  type PushCallback,
+} from './channel.ts';
+import { CPU_ID } from './processors.ts';
+import { PUSH_ACQUIRE_INFO_MAX_ENTRIES, type Push, pushbufferBeginPush, pushbufferEndPush } from './pushbuffer.ts';
+import { type Tracker, trackerRemoveCompleted, trackerWaitForEntry } from './tracker.ts';
+
+export type { Push } from './pushbuffer.ts';
+
+/** What a push is for. */
+export const PURPOSE_TEST = 0;
+export const PURPOSE_COPY = 1;
+export const PURPOSE_MEMSET = 2;
+export const PURPOSE_MAP = 3;
+export const PURPOSE_UNMAP = 4;
+export const PURPOSE_REVOKE = 5;
+export const PURPOSE_REPLAY = 6;
+export const PURPOSE_CANCEL = 7;
+export const PURPOSE_MIGRATE_MAPPING = 8;
+export const PURPOSE_PAGE_TREE = 9;
+export const PURPOSE_CLEAR_FAULTED = 10;
+export const PURPOSE_SEMAPHORE = 11;
+export const PURPOSE_TOOLS = 12;
+
+/** Names by purpose, for reports. */
+export const PURPOSE_NAMES: readonly string[] = [
+  'test',
+  'copy',
+  'memset',
+  'map',
+  'unmap',
+  'revoke',
+  'replay',
+  'cancel',
+  'map after migration',
+  'page tree',
+  'clear faulted channel',
+  'semaphore release',
+  'tools',
+];
+
+/** Kinds of work in a push whose first method brings a base cost. */
+const KIND_TO_GPU = 1;
+const KIND_TO_CPU = 2;
+const KIND_PEER = 4;
+const KIND_MEMSET = 8;
+const KIND_MEMOPS = 16;
+
+/** Adds a function that pushes can name as `onComplete`. In one fixed order at createModel: snapshots hold kinds. */
+export function pushCallbackRegister(m: Model, callback: PushCallback): number {
+  m.res.pushCallbacks.push(callback);
+  return m.res.pushCallbacks.length - 1;
+}
+
+/** Begins a push on the channels of a type; waits while all are full (uvm_push_begin). `gpu` is an index. */
+export function pushBegin(m: Model, gpu: number, type: number, purpose: number): Push {
+  return beginOnReservedChannel(m, channelReserveType(m, gpu, type), purpose);
+}
+
+/** As pushBegin; the push starts after what is in the tracker, which loses its completed entries. */
+export function pushBeginAcquire(m: Model, gpu: number, type: number, purpose: number, tracker: Tracker): Push {
+  const push = beginOnReservedChannel(m, channelReserveType(m, gpu, type), purpose);
+  pushAcquireTracker(m, push, tracker);
+  return push;
+}
+
+/** Begins a push of copies from `gpu` to `peer`, GPU indices (uvm_push_begin_acquire_gpu_to_gpu). */
+export function pushBeginGpuToGpuAcquire(m: Model, gpu: number, peer: number, purpose: number, tracker: Tracker): Push {
+  assert(peer !== gpu, 'a peer is another GPU');
+  const push = beginOnReservedChannel(m, channelReserveGpuToGpu(m, gpu, peer), purpose);
+  pushAcquireTracker(m, push, tracker);
+  return push;
+}
+
+/** Begins a push on one channel, by id; waits while it is full (uvm_push_begin_on_channel). */
+export function pushBeginOnChannel(m: Model, channel: number, purpose: number): Push {
+  const reserved = channelGet(m, channel);
+  channelReserve(m, reserved, 1);
+  return beginOnReservedChannel(m, reserved, purpose);
+}
+
+function beginOnReservedChannel(m: Model, channel: Channel, purpose: number): Push {
+  const manager = m.gpus[channel.gpu].channelManager;
+  const push = pushbufferBeginPush(manager.pushbuffer, manager.host.memory);
+  push.gpu = channel.gpu;
+  push.channel = channel.id;
+  push.purpose = purpose;
+  push.begin = m.k.now;
+  m.k.now = Math.round(m.k.now + m.cost.pushBase);
+  return push;
+}
+
+/**
+ * Makes the push start after the pushes in the tracker (uvm_push_acquire_tracker). Completed entries leave the tracker;
+ * those of the push's own channel are in order anyway.
+ */
+export function pushAcquireTracker(m: Model, push: Push, tracker: Tracker): void {
+  if (tracker.length === 0) return;
+  trackerRemoveCompleted(m, tracker);
+  for (let i = 0; i < tracker.length; i += 2) {
+    if (tracker[i] !== push.channel) acquireEntry(m, push, tracker[i], tracker[i + 1]);
+  }
+}
+
+function acquireEntry(m: Model, push: Push, channel: number, value: number): void {
+  const time = channelFinishTime(m, channel, value) + m.cost.pushAcquire;
+  if (time > push.acquireTime) push.acquireTime = time;
+  if (channelGpu(channel) !== push.gpu) push.otherGpus |= 1 << channelGpu(channel);
+  const count = push.acquireCount++;
+  if (count >= PUSH_ACQUIRE_INFO_MAX_ENTRIES) return;
+  push.acquires[2 * count] = channel;
+  push.acquires[2 * count + 1] = value;
+}
+
+/** Makes room for one method of `words` words and returns where they go. */
+function emit(m: Model, push: Push, words: number): number {
+  assert(push.open, 'method outside of a push');
+  const at = push.length;
+  push.length = at + words;
+  push.methods++;
+  if (push.length > push.words.length) {
+    push.words = methodMemoryGrow(m.gpus[push.gpu].channelManager.host.memory, push.buffer);
+  }
+  return at;
+}
+
+function addMemops(m: Model, push: Push, duration: number): void {
+  if ((push.kinds & KIND_MEMOPS) === 0) {
+    push.kinds |= KIND_MEMOPS;
+    push.duration += m.cost.memopsBase;
+  }
+  push.duration += duration;
+}
+
+/**
+ * Copies `count` pages from processor `src` to processor `dst` (ids): one method, or one for each page if `scattered`.
+ * Costs on the engine: the base of its direction once a push, `copyRun` for each call after the first, and each page.
+ */
+export function pushCopy(
+  m: Model,
+  push: Push,
+  dst: number,
+  src: number,
+  page: number,
+  count: number,
+  scattered: boolean,
+): void {
+  assert(dst !== src && count > 0, 'a copy has two sides and at least one page');
+  const at = emit(m, push, 5);
+  if (scattered) push.methods += count - 1;
+  const words = push.words;
+  words[at] = scattered ? METHOD_COPY_SCATTERED : METHOD_COPY;
+  words[at + 1] = dst;
+  words[at + 2] = src;
+  words[at + 3] = page;
+  words[at + 4] = count;
+  const cost = m.cost;
+  let kind = KIND_PEER;
+  let base = cost.copyBasePeer;
+  let perPage = cost.copyPagePeer;
+  if (src === CPU_ID) {
+    kind = KIND_TO_GPU;
+    base = cost.copyBaseToGpu;
+    perPage = scattered ? cost.copyPageToGpuScattered : cost.copyPageToGpu;
+  } else if (dst === CPU_ID) {
+    kind = KIND_TO_CPU;
+    base = cost.copyBaseToCpu;
+    perPage = scattered ? cost.copyPageToCpuScattered : cost.copyPageToCpu;
+  }
+  let duration = perPage * count;
+  if ((push.kinds & kind) === 0) {
+    push.kinds |= kind;
+    duration += base;
+  }
+  if (push.copies++ > 0) duration += cost.copyRun;
+  push.duration += duration;
+  push.usesEngine = true;
+}
+
+/** Sets `count` pages of a processor's memory to zero. */
+export function pushMemset(m: Model, push: Push, processor: number, page: number, count: number): void {
+  const at = emit(m, push, 4);
+  const words = push.words;
+  words[at] = METHOD_MEMSET;
+  words[at + 1] = processor;
+  words[at + 2] = page;
+  words[at + 3] = count;
+  if ((push.kinds & KIND_MEMSET) === 0) {
+    push.kinds |= KIND_MEMSET;
+    push.duration += m.cost.memsetBase;
+  }
+  push.duration += m.cost.memsetPage * count;
+  push.usesEngine = true;
+}
+
+/** Writes `count` equal page-table entries of a level (PTE_LEVEL_* of gpu/mmu.ts) from `page` on: one method. */
+export function pushPte(m: Model, push: Push, level: number, page: number, count: number, pte: number): void {
+  const at = emit(m, push, 5);
+  const words = push.words;
+  words[at] = METHOD_PTE;
+  words[at + 1] = level;
+  words[at + 2] = page;
+  words[at + 3] = count;
+  words[at + 4] = pte;
+  addMemops(m, push, m.cost.pteWrite);
+}
+
+/** Invalidates the translations of a range, or all of them. */
+export function pushTlbInvalidate(
+  m: Model,
+  push: Push,
+  page: number,
+  count: number,
+  all: boolean,
+  membar: boolean,
+): void {
+  const at = emit(m, push, 4);
+  const words = push.words;
+  words[at] = METHOD_TLB_INVALIDATE;
+  words[at + 1] = page;
+  words[at + 2] = count;
+  words[at + 3] = (all ? TLB_ALL : 0) + (membar ? TLB_MEMBAR : 0);
+  addMemops(m, push, m.cost.tlbInvalidate);
+}
+
+/** Replays faults: the clients that wait try again when the push is done. */
+export function pushReplay(m: Model, push: Push, type: number): void {
+  const at = emit(m, push, 2);
+  push.words[at] = METHOD_REPLAY;
+  push.words[at + 1] = type;
+  addMemops(m, push, m.cost.replay);
+  push.mustRun = true;
+}
+
+/** Cancels the accesses to a page that wait and match the filter; takes the engine as long as a replay. */
+export function pushCancel(m: Model, push: Push, page: number, vaSpace: number, accessFilter: number): void {
+  const at = emit(m, push, 4);
+  const words = push.words;
+  words[at] = METHOD_CANCEL;
+  words[at + 1] = page;
+  words[at + 2] = vaSpace;
+  words[at + 3] = accessFilter;
+  addMemops(m, push, m.cost.replay);
+  push.mustRun = true;
+}
+
+/** Takes the GPU's time at this point of the push; returns the slot of push.timestamps that holds it after pushEnd. */
+export function pushTimestamp(m: Model, push: Push): number {
+  const at = emit(m, push, 2);
+  const slot = push.timestampCount++;
+  push.words[at] = METHOD_TIMESTAMP;
+  push.words[at + 1] = slot;
+  if (slot === push.timestamps.length) {
+    const grown = new Float64Array(2 * slot);
+    grown.set(push.timestamps);
+    push.timestamps = grown;
+  }
+  push.timestamps[slot] = push.duration;
+  return slot;
+}
+
+/**
+ * Submits the push: gives it the channel's next tracking value, writes its GPFIFO entry and hands it to the host, which
+ * sets its start and finish (uvm_channel_end_push). Order in a channel is the order of ends. Never waits.
+ */
+export function pushEnd(m: Model, push: Push): void {
+  assert(push.open, 'a push ends once');
+  const manager = m.gpus[push.gpu].channelManager;
+  const channel = channelGet(m, push.channel);
+  m.k.now = Math.round(m.k.now + m.cost.pushMethod * push.methods);
+  push.end = m.k.now;
+  push.trackingValue = ++channel.trackingSem.queuedValue;
+  hostSubmit(m, manager.host, channel.index, push);
+  for (let i = 0; i < push.timestampCount; i++) push.timestamps[i] = Math.round(push.start + push.timestamps[i]);
+  fillEntry(channel, push);
+  channel.currentGpfifoCount--;
+  channel.cpuPut = (channel.cpuPut + 1) & (channel.numGpfifoEntries - 1);
+  pushbufferEndPush(manager.pushbuffer, push);
+  if (m.res.why !== null) {
+    m.res.why.push(
+      push.purpose,
+      push.gpu,
+      push.channel,
+      push.trackingValue,
+      push.begin,
+      push.start,
+      push.finish,
+      push.methods,
+    );
+  }
+}
+
+function fillEntry(channel: Channel, push: Push): void {
+  const entries = channel.gpfifoEntries;
+  const at = channel.cpuPut * GPFIFO_WORDS;
+  const kept = Math.min(push.acquireCount, PUSH_ACQUIRE_INFO_MAX_ENTRIES);
+  entries[at + GPFIFO_TRACKING_VALUE] = push.trackingValue;
+  entries[at + GPFIFO_KIND] = GPFIFO_ENTRY_NORMAL;
+  entries[at + GPFIFO_ON_COMPLETE] = push.onComplete;
+  entries[at + GPFIFO_ON_COMPLETE_DATA] = push.onCompleteData;
+  entries[at + GPFIFO_PURPOSE] = push.purpose;
+  entries[at + GPFIFO_BEGIN] = push.begin;
+  entries[at + GPFIFO_END] = push.end;
+  entries[at + GPFIFO_METHODS] = push.methods;
+  entries[at + GPFIFO_ACQUIRE_FIRST] = channel.acquireTotal;
+  entries[at + GPFIFO_ACQUIRE_COUNT] = kept;
+  const ring = channel.acquires;
+  for (let i = 0; i < kept; i++) {
+    const pair = (2 * channel.acquireTotal++) & (ring.length - 1);
+    ring[pair] = push.acquires[2 * i];
+    ring[pair + 1] = push.acquires[2 * i + 1];
+  }
+}
+
+/** Waits for an ended push; returns a driver status (uvm_push_wait). Callbacks do not run. */
+export function pushWait(m: Model, push: Push): number {
+  return trackerWaitForEntry(m, push.channel, push.trackingValue);
+}
+
+/** Submits the push and waits for it; returns a driver status. Callbacks do not run. */
+export function pushEndAndWait(m: Model, push: Push): number {
+  pushEnd(m, push);
+  return pushWait(m, push);
+}

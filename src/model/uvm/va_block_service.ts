@@ -1,0 +1,292 @@
+/**
+ * Models the service of faults in uvm_va_block.c (driver 580.105.08): uvm_va_block_service_locked, _service_copy,
+ * _service_finish with its parts, and compute_new_permission. CPU faults, replayable and non-replayable GPU faults all
+ * come through here, under the block lock.
+ *
+ * Seams: `Seams.serviceFinishHook` runs right after the residency update, when the copy pushes are in the block's tracker
+ * and nobody maps the moved pages yet.
+ */
+import {
+  maskAnd,
+  maskAndNot,
+  maskCopy,
+  maskIsEmpty,
+  maskNextSet,
+  maskOr,
+  maskSet,
+  maskTest,
+  maskZero,
+} from '../../base/page_mask.ts';
+import type { Model } from '../state.ts';
+import { perfPrefetchGetHint } from './perf_prefetch.ts';
+import { perfThrashingGetThrashingProcessors } from './perf_thrashing.ts';
+import { CPU_ID, INVALID_ID, processorFirst, processorNext } from './processors.ts';
+import { NV_OK } from './status.ts';
+import { MAP_REMOTE_POLICY, MAP_REMOTE_THRASHING } from './tools.ts';
+import { trackerWait } from './tracker.ts';
+import {
+  accessTypeToProt,
+  pageAuthorizedProcessors,
+  pageMightReadDuplicate,
+  policyIsReadDuplicate,
+} from './va_block.ts';
+import { vaBlockMakeResidentCopy, vaBlockMakeResidentFinish, vaBlockMakeResidentReadDuplicate } from './va_block_copy.ts';
+import { vaBlockAddMappingsAfterMigration, vaBlockMap, vaBlockRevokeProtMask, vaBlockUnmap } from './va_block_map.ts';
+import {
+  ACCESS_PREFETCH,
+  ACCESS_READ,
+  B_DISCARDED,
+  B_READ_DUPLICATED,
+  C_CHANGED_RESIDENCY,
+  CAUSE_ACCESS_COUNTER,
+  CAUSE_NON_REPLAYABLE_FAULT,
+  CAUSE_REPLAYABLE_FAULT,
+  OPERATION_ACCESS_COUNTERS,
+  OPERATION_REPLAYABLE_FAULTS,
+  PROT_READ_ONLY,
+  PROT_READ_WRITE,
+  PROT_READ_WRITE_ATOMIC,
+  S_CALLER,
+  S_DID_NOT_MIGRATE,
+  S_MAPPINGS,
+  S_NEW_RESIDENCY,
+  S_PREFETCH,
+  S_READ_DUPLICATE,
+  S_THRASHING_PIN,
+  type ServiceBlockContext,
+  type VaBlock,
+} from './va_block_types.ts';
+import { READ_DUPLICATION_DISABLED } from './va_range_types.ts';
+
+const OPERATION_CAUSE = Uint8Array.of(CAUSE_REPLAYABLE_FAULT, CAUSE_NON_REPLAYABLE_FAULT, CAUSE_ACCESS_COUNTER);
+
+/** Offset in ServiceBlockContext.w of the pages whose new residency is processor `id`. */
+export function newResidencyOffset(id: number): number {
+  return S_NEW_RESIDENCY + id * 16;
+}
+
+function mappingsOffset(protection: number): number {
+  return S_MAPPINGS + protection * 16;
+}
+
+/** uvm_va_block_get_prefetch_hint: adds the pages that the prefetcher wants to the service. */
+function getPrefetchHint(m: Model, block: VaBlock, context: ServiceBlockContext): void {
+  perfPrefetchGetHint(m, block, context);
+  const residency = context.prefetchResidency;
+  if (residency === INVALID_ID) return;
+  const w = context.w;
+  const everything = policyIsReadDuplicate(block);
+  const mayDuplicate = block.range.policy.readDuplication !== READ_DUPLICATION_DISABLED;
+  let outer = 0;
+  let first = block.n;
+  for (let p = maskNextSet(w, S_PREFETCH, 0, block.n); p < block.n; p = maskNextSet(w, S_PREFETCH, p + 1, block.n)) {
+    context.accessType[p] = ACCESS_PREFETCH;
+    if (p < first) first = p;
+    outer = p + 1;
+    if (everything || (mayDuplicate && maskTest(block.w, B_READ_DUPLICATED, p))) {
+      if (context.readDuplicateCount++ === 0) maskZero(w, S_READ_DUPLICATE);
+      maskSet(w, S_READ_DUPLICATE, p);
+    }
+  }
+  maskOr(w, newResidencyOffset(residency), w, S_PREFETCH);
+  if (first < context.firstPage) context.firstPage = first;
+  if (outer > context.outerPage) context.outerPage = outer;
+}
+
+/** uvm_va_block_service_copy: moves or duplicates the pages whose new residency is `residency`. */
+function vaBlockServiceCopy(
+  m: Model,
+  processor: number,
+  residency: number,
+  block: VaBlock,
+  context: ServiceBlockContext,
+): number {
+  const w = context.w;
+  const bc = context.blockContext;
+  const pages = newResidencyOffset(residency);
+  const cause = OPERATION_CAUSE[context.operation];
+  maskZero(bc.w, C_CHANGED_RESIDENCY);
+  bc.allInvolvedProcessors = 0;
+  maskCopy(w, S_CALLER, w, pages);
+  if (context.readDuplicateCount !== 0) {
+    maskAnd(w, S_CALLER, w, S_READ_DUPLICATE);
+    if (!maskIsEmpty(w, S_CALLER)) {
+      const status = vaBlockMakeResidentReadDuplicate(m, block, bc, residency, w, S_CALLER, w, S_PREFETCH, cause);
+      if (status !== NV_OK) return status;
+    }
+    maskCopy(w, S_CALLER, w, pages);
+    maskAndNot(w, S_CALLER, w, S_READ_DUPLICATE);
+  }
+  if (context.readDuplicateCount === 0 || !maskIsEmpty(w, S_CALLER)) {
+    const status = vaBlockMakeResidentCopy(m, block, bc, residency, w, S_CALLER, w, S_PREFETCH, cause);
+    if (status !== NV_OK) return status;
+  }
+  if (bc.allInvolvedProcessors === 0) return NV_OK;
+  if (processor === CPU_ID) context.didMigrate = true;
+  // Data that the CPU is about to see must have arrived, and no error may be pending.
+  if (context.operation === OPERATION_REPLAYABLE_FAULTS && residency === CPU_ID) return trackerWait(m, block.tracker);
+  return NV_OK;
+}
+
+/** compute_new_permission: the most the faulting processor gets without causing further revocations. */
+function computeNewPermission(
+  block: VaBlock,
+  page: number,
+  processor: number,
+  residency: number,
+  access: number,
+): number {
+  const native = block.range.space.processors.hasNativeAtomics[residency];
+  let protection = accessTypeToProt(access);
+  if (protection === PROT_READ_ONLY && !pageMightReadDuplicate(block, page)) {
+    const atomics = pageAuthorizedProcessors(block, page, PROT_READ_WRITE_ATOMIC) & ~native;
+    if (atomics === 0) protection = PROT_READ_WRITE;
+  }
+  if (protection === PROT_READ_WRITE && (native & (1 << processor)) !== 0) protection = PROT_READ_WRITE_ATOMIC;
+  if (access <= ACCESS_READ && protection > PROT_READ_ONLY && maskTest(block.w, B_DISCARDED, page)) {
+    protection = PROT_READ_ONLY;
+  }
+  return protection;
+}
+
+/** block_service_finish_revoke_prot: pages that stay lose rights of others that the new mapping rules out. */
+function finishRevokeProt(
+  m: Model,
+  processor: number,
+  residency: number,
+  block: VaBlock,
+  context: ServiceBlockContext,
+): void {
+  const w = context.w;
+  const native = block.range.space.processors.hasNativeAtomics[residency];
+  for (let protection = PROT_READ_WRITE; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
+    const offset = mappingsOffset(protection);
+    if (maskIsEmpty(w, offset)) continue;
+    // mappingsOffset(0) is free: it holds the pages to revoke.
+    const revoke = mappingsOffset(0);
+    maskCopy(w, revoke, w, S_DID_NOT_MIGRATE);
+    maskAnd(w, revoke, w, offset);
+    if (maskIsEmpty(w, revoke)) continue;
+    let processors = block.mapped & ~(1 << processor);
+    if (protection === PROT_READ_WRITE || (native & (1 << processor)) !== 0) processors &= ~native;
+    const revoked =
+      processor !== CPU_ID && protection === PROT_READ_WRITE_ATOMIC ? PROT_READ_WRITE : PROT_READ_WRITE_ATOMIC;
+    if (processors !== 0) vaBlockRevokeProtMask(m, block, context.blockContext, processors, w, revoke, revoked);
+  }
+}
+
+/** block_service_finish_map: the faulting processor, by ascending protection; pinned pages first, under their own cause. */
+function finishMap(m: Model, processor: number, block: VaBlock, context: ServiceBlockContext): void {
+  const w = context.w;
+  const bc = context.blockContext;
+  for (let protection = PROT_READ_ONLY; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
+    const offset = mappingsOffset(protection);
+    if (maskIsEmpty(w, offset)) continue;
+    if (context.operation !== OPERATION_ACCESS_COUNTERS && processor === CPU_ID) {
+      vaBlockUnmap(m, block, bc, CPU_ID, w, offset);
+    }
+    if (context.thrashingPinCount > 0) {
+      maskCopy(w, S_CALLER, w, offset);
+      maskAnd(w, S_CALLER, w, S_THRASHING_PIN);
+      if (!maskIsEmpty(w, S_CALLER)) {
+        vaBlockMap(m, block, bc, processor, w, S_CALLER, protection, MAP_REMOTE_THRASHING);
+        maskCopy(w, S_CALLER, w, offset);
+        maskAndNot(w, S_CALLER, w, S_THRASHING_PIN);
+        if (!maskIsEmpty(w, S_CALLER)) {
+          vaBlockMap(m, block, bc, processor, w, S_CALLER, protection, MAP_REMOTE_POLICY);
+        }
+        continue;
+      }
+    }
+    vaBlockMap(m, block, bc, processor, w, offset, protection, MAP_REMOTE_POLICY);
+  }
+}
+
+/**
+ * block_service_finish_map_accessed_by: accessed-by processors, and for pinned pages the processors that thrash on them. A
+ * habit of the driver is kept: a protection that only pinned pages have ends the loop, so higher ones get nothing.
+ */
+function finishMapAccessedBy(
+  m: Model,
+  processor: number,
+  residency: number,
+  block: VaBlock,
+  context: ServiceBlockContext,
+): void {
+  if (block.range.policy.accessedBy === 0 && context.thrashingPinCount === 0) return;
+  const w = context.w;
+  const bc = context.blockContext;
+  for (let protection = PROT_READ_ONLY; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
+    maskCopy(w, S_CALLER, w, mappingsOffset(protection));
+    maskAnd(w, S_CALLER, w, newResidencyOffset(residency));
+    if (maskIsEmpty(w, S_CALLER)) continue;
+    if (context.thrashingPinCount > 0) {
+      const single = mappingsOffset(0);
+      for (
+        let p = maskNextSet(w, S_THRASHING_PIN, context.firstPage, context.outerPage);
+        p < context.outerPage;
+        p = maskNextSet(w, S_THRASHING_PIN, p + 1, context.outerPage)
+      ) {
+        if (!maskTest(w, S_CALLER, p)) continue;
+        const thrashing = perfThrashingGetThrashingProcessors(block, p);
+        maskZero(w, single);
+        maskSet(w, single, p);
+        vaBlockAddMappingsAfterMigration(m, block, bc, residency, processor, w, single, protection, thrashing);
+      }
+      maskAndNot(w, S_CALLER, w, S_THRASHING_PIN);
+      if (maskIsEmpty(w, S_CALLER)) return;
+    }
+    vaBlockAddMappingsAfterMigration(m, block, bc, residency, processor, w, S_CALLER, protection, 0);
+  }
+}
+
+/** uvm_va_block_service_finish: residency, permissions, revocations and mappings after vaBlockServiceCopy. */
+function vaBlockServiceFinish(
+  m: Model,
+  processor: number,
+  residency: number,
+  block: VaBlock,
+  context: ServiceBlockContext,
+): number {
+  const w = context.w;
+  const bc = context.blockContext;
+  const pages = newResidencyOffset(residency);
+  if (context.readDuplicateCount === 0 || !maskIsEmpty(w, S_CALLER)) {
+    vaBlockMakeResidentFinish(block, bc, residency, w, S_CALLER);
+  }
+  if (m.res.seams.serviceFinishHook !== null) m.res.seams.serviceFinishHook(m, block, context, processor, residency);
+  maskCopy(w, S_DID_NOT_MIGRATE, w, pages);
+  maskAndNot(w, S_DID_NOT_MIGRATE, bc.w, C_CHANGED_RESIDENCY);
+  for (let protection = PROT_READ_ONLY; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
+    maskZero(w, mappingsOffset(protection));
+  }
+  for (let p = maskNextSet(w, pages, 0, block.n); p < block.n; p = maskNextSet(w, pages, p + 1, block.n)) {
+    maskSet(w, mappingsOffset(computeNewPermission(block, p, processor, residency, context.accessType[p])), p);
+  }
+  finishRevokeProt(m, processor, residency, block, context);
+  finishMap(m, processor, block, context);
+  finishMapAccessedBy(m, processor, residency, block, context);
+  maskAndNot(block.w, B_DISCARDED, w, mappingsOffset(PROT_READ_WRITE));
+  maskAndNot(block.w, B_DISCARDED, w, mappingsOffset(PROT_READ_WRITE_ATOMIC));
+  return NV_OK;
+}
+
+/**
+ * uvm_va_block_service_locked: services the pages that the context's new-residency masks name, for the processor that
+ * faulted. The caller holds the block lock and has filled the masks, access types and region. Returns a status.
+ */
+export function vaBlockServiceLocked(
+  m: Model,
+  processor: number,
+  block: VaBlock,
+  context: ServiceBlockContext,
+): number {
+  getPrefetchHint(m, block, context);
+  const residents = context.residentProcessors;
+  for (let id = processorFirst(residents); id !== INVALID_ID; id = processorNext(residents, id)) {
+    let status = vaBlockServiceCopy(m, processor, id, block, context);
+    if (status === NV_OK) status = vaBlockServiceFinish(m, processor, id, block, context);
+    if (status !== NV_OK) return status;
+  }
+  return NV_OK;
+}

@@ -1,0 +1,136 @@
+/**
+ * Replays a recorded fault stream through the model: each recorded batch is put into the empty fault buffer at its time
+ * and one bottom half services it, each recorded CPU fault is delivered at its time. Steps before the recorded ones run
+ * as in a run, and so do recorded steps that fault nowhere (advice, prefetches, frees).
+ */
+import { nextEventTime, runNextEvent } from '../model/kernel/clock.ts';
+import { THREAD_DONE, threadCreate } from '../model/kernel/thread.ts';
+import { faultBufferInject } from '../model/gpu/fault_buffer.ts';
+import type { Model } from '../model/state.ts';
+import {
+  CPU_FAULT_DONE,
+  CPU_FAULT_FATAL,
+  vaSpaceCpuFault,
+  vaSpaceCpuFaultWoken,
+} from '../model/uvm/va_block_cpu_fault.ts';
+import { type FaultStream, STREAM_CPU_FAULT } from './fault_stream.ts';
+import { beginStep, finishStep, type Run, runStep, StepError } from './runner.ts';
+import type { Step } from './scenario.ts';
+
+/** Steps whose faults a recording holds; the others run by themselves. */
+function isFaulting(step: Step): boolean {
+  switch (step.do) {
+    case 'read':
+    case 'write':
+    case 'atomic':
+    case 'kernel':
+    case 'memset':
+    case 'memcpy':
+    case 'contend':
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** Lets the bottom half finish: the buffer is empty and its lock is free. */
+function* drain(m: Model, gpuIndex: number): Generator<number, void, void> {
+  const gpu = m.gpus[gpuIndex];
+  const buffer = gpu.faultBuffer;
+  while (gpu.isr.replayable.serviceLock.locked || buffer.put !== buffer.get || buffer.arrivalCount > 0) {
+    const next = nextEventTime(m);
+    if (!Number.isFinite(next)) throw new StepError('the fault buffer does not drain');
+    yield Math.max(m.k.now, next) + 1;
+  }
+}
+
+/** Delivers the entries `[from, to)` of the stream, `base` ns after the recording's own clock. */
+function* deliver(run: Run, stream: FaultStream, from: number, to: number, base: number): Generator<number, void, void> {
+  const { m, space } = run;
+  let i = from;
+  while (i < to) {
+    const due = base + stream.time[i];
+    if (due > m.k.now) yield due;
+    if (stream.kind[i] === STREAM_CPU_FAULT) {
+      const page = stream.page[i];
+      for (let retries = 0; ; retries++) {
+        const outcome = vaSpaceCpuFault(m, space, page, stream.access[i] !== 0, retries);
+        if (outcome === CPU_FAULT_DONE || outcome === CPU_FAULT_FATAL) break;
+        yield outcome;
+        vaSpaceCpuFaultWoken(m, page);
+      }
+      i++;
+      continue;
+    }
+    const gpu = stream.gpu[i];
+    const batch = stream.batch[i];
+    const now = Math.ceil(m.k.now);
+    while (i < to && stream.kind[i] !== STREAM_CPU_FAULT && stream.gpu[i] === gpu && stream.batch[i] === batch) {
+      faultBufferInject(
+        m,
+        gpu,
+        stream.page[i],
+        stream.access[i],
+        stream.type[i],
+        stream.gpc[i],
+        stream.client[i],
+        0,
+        now,
+        now,
+      );
+      i++;
+    }
+    yield* drain(m, gpu);
+  }
+}
+
+function* program(run: Run, stream: FaultStream, fromStep: number): Generator<number, void, void> {
+  const { m, state, scenario } = run;
+  const steps = scenario.steps;
+  const hasSteps = stream.count > 0 && stream.step[0] >= 0;
+  let base = Number.NaN;
+  let next = 0;
+  if (steps.length === 0) yield* deliver(run, stream, 0, stream.count, m.k.now);
+  while (state.step < steps.length) {
+    const step = steps[state.step];
+    beginStep(run);
+    if (state.step < fromStep || !isFaulting(step)) {
+      yield* runStep(run, step, Number.POSITIVE_INFINITY);
+    } else {
+      if (Number.isNaN(base)) base = m.k.now - (stream.count > 0 ? stream.time[0] : 0);
+      let outer = next;
+      while (outer < stream.count && (!hasSteps || stream.step[outer] <= state.step)) outer++;
+      // Pauses between steps differ from the recording's, so each step's clock is set by its first fault.
+      if (outer > next && hasSteps) base = m.k.now - stream.time[next];
+      yield* deliver(run, stream, next, outer, base);
+      next = outer;
+    }
+    yield* finishStep(run);
+  }
+}
+
+/** Replays the stream to its end on a fresh run; `fromStep` is the first recorded step. */
+export function replayRun(run: Run, stream: FaultStream, fromStep: number): void {
+  const { m, state } = run;
+  try {
+    const thread = threadCreate(m, 'replay', program(run, stream, fromStep));
+    while (m.k.threads[thread].status !== THREAD_DONE && runNextEvent(m));
+  } catch (error) {
+    if (!(error instanceof StepError)) throw error;
+    state.error = error.message;
+  }
+}
+
+/** What a fault stream cannot tell, for the reader of a replay's output. */
+export function replayNotes(run: Run, stream: FaultStream, fromStep: number): string[] {
+  const notes: string[] = [];
+  const steps = run.scenario.steps;
+  if (steps.length === 0) {
+    notes.push('The recording has no steps: advice, prefetches, frees and what was before the attach are unknown.');
+  }
+  const recorded = steps.slice(fromStep);
+  if (stream.count > 0 && stream.step[0] < 0 && recorded.filter(isFaulting).length > 1) {
+    notes.push('The recorded faults name no steps: all of them are delivered in the first recorded step that faults.');
+  }
+  return notes;
+}

@@ -1,0 +1,273 @@
+/**
+ * Reading files of scenarios or of ground-truth cases: one JSON value (`.json`), or lines of them (`.jsonl`,
+ * `.jsonl.gz`). A bad line is an entry of its own, so that the other lines still run; lines are counted from 1.
+ *
+ * Files are streamed, so that only one line is in memory at a time.
+ */
+import { accessSync, constants, createReadStream, type Stats, statSync } from 'node:fs';
+import { createGunzip } from 'node:zlib';
+import { scenarioName } from '../scenario/scenario.ts';
+import { checkEvents, type FaultEvent, type UvmEvent } from './event.ts';
+
+/**
+ * A line that holds a scenario, alone or inside a case. Nothing in it is checked yet: `run` reads the scenario alone
+ * and must not fail over a recording that it does not read.
+ */
+export interface CaseLine {
+  kind: 'case';
+  line: number;
+  scenario: unknown;
+  /** Both absent where the line is a bare scenario. */
+  recordedFromStep?: unknown;
+  observed?: unknown;
+}
+/** A line that cannot be used, or the place where a file ends too early. */
+export interface BadLine {
+  kind: 'error';
+  line: number;
+  error: string;
+}
+export type CaseEntry = CaseLine | BadLine;
+
+/** A file that cannot be read at all: missing, a folder, of an unknown kind. */
+export class CaseFileError extends Error {
+  override name = 'CaseFileError';
+}
+
+type Format = 'json' | 'jsonl' | 'jsonl.gz';
+/** A path, or bytes with the name that tells their format. */
+export type CaseSource = string | { name: string; bytes: Uint8Array };
+
+function formatOf(name: string): Format {
+  if (name.endsWith('.jsonl.gz')) return 'jsonl.gz';
+  if (name.endsWith('.jsonl')) return 'jsonl';
+  if (name.endsWith('.json')) return 'json';
+  throw new CaseFileError(`${name}: unknown kind of file; its name must end in .json, .jsonl or .jsonl.gz`);
+}
+
+function openFile(path: string): AsyncIterable<Uint8Array> {
+  let stat: Stats | undefined;
+  try {
+    stat = statSync(path, { throwIfNoEntry: false });
+    if (stat !== undefined) accessSync(path, constants.R_OK);
+  } catch (error) {
+    throw new CaseFileError(`${path}: cannot be read: ${(error as Error).message}`);
+  }
+  if (stat === undefined) throw new CaseFileError(`${path}: no such file`);
+  if (stat.isDirectory()) throw new CaseFileError(`${path}: is a folder; give a .json, .jsonl or .jsonl.gz file`);
+  return createReadStream(path, { highWaterMark: 1 << 18 });
+}
+
+/** Why a stream of bytes ended before its time; null while it has not. */
+interface Ending {
+  problem: string | null;
+}
+
+/** Passes the chunks on and keeps a reading error for the end, as everything read before it still counts. */
+async function* readable(chunks: AsyncIterable<Uint8Array>, ending: Ending): AsyncGenerator<Uint8Array> {
+  try {
+    yield* chunks;
+  } catch (error) {
+    ending.problem = `the file cannot be read further (${(error as Error).message})`;
+  }
+}
+
+/**
+ * Unpacks gzip data: all of it up to the place where it is cut off; where it is damaged, the chunks before that one.
+ * Input goes in chunk by chunk and output is taken out before the next one, since a failing stream drops what nobody
+ * has taken.
+ */
+async function* unpacked(chunks: AsyncIterable<Uint8Array>, ending: Ending): AsyncGenerator<Uint8Array> {
+  const gunzip = createGunzip();
+  let out: Uint8Array[] = [];
+  let failure: NodeJS.ErrnoException | null = null;
+  let over = false;
+  let settle = (): void => {};
+  gunzip.on('data', (chunk: Uint8Array) => out.push(chunk));
+  gunzip.on('error', (error) => {
+    failure = error;
+    over = true;
+    settle();
+  });
+  // It may end by itself, at bytes that follow the data, and then calls nobody back.
+  gunzip.on('end', () => {
+    over = true;
+    settle();
+  });
+  const step = (act: (done: () => void) => void): Promise<void> =>
+    new Promise((resolve) => {
+      settle = resolve;
+      if (over) resolve();
+      else act(resolve);
+    });
+  const take = (): Uint8Array[] => {
+    const taken = out;
+    out = [];
+    return taken;
+  };
+  try {
+    for await (const chunk of chunks) {
+      await step((done) => gunzip.write(chunk, () => done()));
+      yield* take();
+      if (over) break;
+    }
+    // Only now may it find the end missing: whatever came before has been taken.
+    await step(() => gunzip.end());
+    yield* take();
+  } finally {
+    gunzip.destroy();
+  }
+  if (failure !== null && ending.problem === null) {
+    const { code, message } = failure as NodeJS.ErrnoException;
+    ending.problem = code === 'Z_BUF_ERROR' ? 'the file is truncated' : `the file is damaged gzip data (${message})`;
+  }
+}
+
+/** The lines of the chunks without their newline; `ended` is false for a last line that has none. */
+async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<{ bytes: Uint8Array; ended: boolean }> {
+  let parts: Uint8Array[] = [];
+  for await (const chunk of chunks) {
+    let start = 0;
+    for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, start)) {
+      parts.push(chunk.subarray(start, at));
+      yield { bytes: parts.length === 1 ? parts[0] : Buffer.concat(parts), ended: true };
+      parts = [];
+      start = at + 1;
+    }
+    if (start < chunk.length) parts.push(chunk.subarray(start));
+  }
+  if (parts.length > 0) yield { bytes: Buffer.concat(parts), ended: false };
+}
+
+type Json = { ok: true; value: unknown } | { ok: false; error: string };
+
+function parseJson(text: string): Json {
+  try {
+    return { ok: true, value: JSON.parse(text) };
+  } catch (error) {
+    return { ok: false, error: `not JSON: ${(error as Error).message}` };
+  }
+}
+
+function decode(bytes: Uint8Array): { ok: true; text: string } | { ok: false; error: string } {
+  try {
+    return { ok: true, text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
+  } catch {
+    return { ok: false, error: 'not UTF-8 text' };
+  }
+}
+
+/** The entry of one JSON value: a case has a `scenario` inside, everything else is taken for a bare scenario. */
+function entryOf(value: unknown, line: number): CaseEntry {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return { kind: 'error', line, error: 'expected an object: a scenario, or a case with a scenario inside' };
+  }
+  if (!Object.hasOwn(value, 'scenario')) return { kind: 'case', line, scenario: value };
+  const { scenario, recordedFromStep, observed } = value as Record<string, unknown>;
+  if (typeof scenario !== 'object' || scenario === null || Array.isArray(scenario)) {
+    return { kind: 'error', line, error: 'scenario: expected an object (a line of results is not a case)' };
+  }
+  const entry: CaseLine = { kind: 'case', line, scenario };
+  if (recordedFromStep !== undefined) entry.recordedFromStep = recordedFromStep;
+  if (observed !== undefined) entry.observed = observed;
+  return entry;
+}
+
+function parseEntry(bytes: Uint8Array, line: number): CaseEntry | null {
+  const decoded = decode(bytes);
+  if (!decoded.ok) return { kind: 'error', line, error: decoded.error };
+  if (decoded.text.trim() === '') return null;
+  const json = parseJson(decoded.text);
+  return json.ok ? entryOf(json.value, line) : { kind: 'error', line, error: json.error };
+}
+
+async function* readLines(chunks: AsyncIterable<Uint8Array>, ending: Ending): AsyncGenerator<CaseEntry> {
+  let line = 0;
+  for await (const { bytes, ended } of linesOf(chunks)) {
+    const entry = parseEntry(bytes, line + 1);
+    // What stands before a cut without a newline counts only if it is whole: an object that parses is.
+    if (!ended && ending.problem !== null && entry?.kind !== 'case') break;
+    line += 1;
+    if (entry?.kind === 'error' && !ended) entry.error += '; the line has no end, so the file may be truncated';
+    if (entry !== null) yield entry;
+  }
+  if (ending.problem !== null) {
+    yield {
+      kind: 'error',
+      line: line + 1,
+      error: `${ending.problem} after ${line === 0 ? 'no line' : `line ${line}`}`,
+    };
+  }
+}
+
+async function* readWhole(chunks: AsyncIterable<Uint8Array>, ending: Ending): AsyncGenerator<CaseEntry> {
+  const parts: Uint8Array[] = [];
+  for await (const chunk of chunks) parts.push(chunk);
+  const entry = parseEntry(Buffer.concat(parts), 1);
+  if (ending.problem !== null) yield { kind: 'error', line: 1, error: ending.problem };
+  else yield entry ?? { kind: 'error', line: 1, error: 'the file is empty; expected a scenario or a case' };
+}
+
+/**
+ * Reads the cases of a file in order. Throws CaseFileError, before the first entry, for a file that is not there or
+ * whose name says no known kind; everything else that is wrong is an entry. Empty lines are skipped. A file that ends
+ * in the middle gives its whole lines and then one error.
+ */
+export async function* readCases(source: CaseSource): AsyncGenerator<CaseEntry> {
+  const format = formatOf(typeof source === 'string' ? source : source.name);
+  const opened = typeof source === 'string' ? openFile(source) : inOneChunk(source.bytes);
+  const ending: Ending = { problem: null };
+  const chunks = readable(opened, ending);
+  if (format === 'json') yield* readWhole(chunks, ending);
+  else if (format === 'jsonl') yield* readLines(chunks, ending);
+  else yield* readLines(unpacked(chunks, ending), ending);
+}
+
+async function* inOneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  yield bytes;
+}
+
+/** The checked recording of a case. */
+export interface Recording<E> {
+  /** Steps before it ran unrecorded. */
+  fromStep: number;
+  events: E[];
+  /** Whether the events tell their steps; true where there are no events. */
+  hasSteps: boolean;
+  /** Microseconds per step (null where not recorded), or one number for the whole recorded part, or nothing. */
+  wallMicroseconds: number | (number | null)[] | null;
+}
+export type RecordingResult<E> = { ok: true; recording: Recording<E> } | { ok: false; error: string };
+
+function wallError(wall: unknown): string | null {
+  if (wall === undefined || wall === null || Number.isFinite(wall)) return null;
+  if (Array.isArray(wall) && wall.every((w) => w === null || Number.isFinite(w))) return null;
+  return 'observed.wallMicroseconds: expected a number, or a list of numbers and nulls';
+}
+
+/**
+ * Checks the recorded part of a case. With `faultsOnly` (what `replay` reads) no other event is looked at, and no
+ * wall time, so that the result is the same whether or not they are there.
+ */
+export function checkRecording(entry: CaseLine, faultsOnly: true): RecordingResult<FaultEvent>;
+export function checkRecording(entry: CaseLine, faultsOnly: boolean): RecordingResult<UvmEvent>;
+export function checkRecording(entry: CaseLine, faultsOnly: boolean): RecordingResult<UvmEvent> {
+  const { observed, recordedFromStep: from = 0 } = entry;
+  const name = scenarioName(entry.scenario) ?? 'the scenario';
+  if (typeof observed !== 'object' || observed === null) {
+    const what = observed === undefined ? 'missing' : JSON.stringify(observed);
+    return { ok: false, error: `observed: ${what}; expected an object with events (${name} has no recording)` };
+  }
+  if (!Number.isSafeInteger(from) || (from as number) < 0) {
+    return { ok: false, error: `recordedFromStep: ${JSON.stringify(from)}; expected a step's index, from 0` };
+  }
+  const { events: json, wallMicroseconds: wall } = observed as { events?: unknown; wallMicroseconds?: unknown };
+  const checked = checkEvents(json, 'observed.events', faultsOnly);
+  if (!checked.ok) return checked;
+  const wrongWall = faultsOnly ? null : wallError(wall);
+  if (wrongWall !== null) return { ok: false, error: wrongWall };
+  const events = checked.events;
+  const hasSteps = events.every((e) => e.step !== undefined);
+  const wallMicroseconds = faultsOnly ? null : ((wall ?? null) as Recording<UvmEvent>['wallMicroseconds']);
+  return { ok: true, recording: { fromStep: from as number, events, hasSteps, wallMicroseconds } };
+}
