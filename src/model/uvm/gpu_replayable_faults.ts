@@ -169,7 +169,7 @@ export function parentGpuDisablePrefetchFaults(m: Model, gpu: Gpu): void {
  * Prefetch faults are switched off for a while when more than two thirds of a full batch were prefetches of what cannot
  * be mapped (enable_disable_prefetch_faults). There is no timer: a later batch switches them on again.
  */
-function enableDisablePrefetchFaults(m: Model, gpu: Gpu): void {
+export function enableDisablePrefetchFaults(m: Model, gpu: Gpu): void {
   const rf = gpu.replayable;
   const lapse = rf.reenablePrefetchFaultsLapseMsec;
   if (rf.prefetchFaultsEnabled && lapse > 0 && rf.batch.numInvalidPrefetchFaults * 3 > rf.maxBatchSize * 2) {

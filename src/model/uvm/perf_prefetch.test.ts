@@ -127,7 +127,7 @@ describe('faults that are left of a walk through a block', () => {
   });
 
   it('the threshold is strict', () => {
-    // The root is cut off at 50 leaves: 25 of them are 50 %, 26 are 52 %. The thrashing page keeps the tail from growing.
+    // The root is cut off at 50 leaves: 25 are 50 %, 26 are 52 %. A thrashing page keeps the tail from growing.
     const b = bench(50);
     setThrashing(b, [49]);
     setResident(b, GPU, numbers(0, 24));

@@ -132,7 +132,7 @@ function popcount(v: number): number {
 }
 
 /**
- * The two 64 KiB pieces of a word of leaves, full where there is a fault and no thrashing page (grow_fault_granularity).
+ * Both 64 KiB pieces of a word of leaves, full where there is a fault and no thrashing page (grow_fault_granularity).
  * What was resident before does not make a piece grow.
  */
 function grown(faulted: number, thrashing: number): number {
