@@ -182,47 +182,95 @@ function* replayedAccess(run: Run, gpu: number, slot: number, page: number): Gen
   }
 }
 
-function cpuTouches(run: Run, step: AccessStep, pages: PageList, base: number, limit: number): Generator<number, void> {
-  return (function* () {
-    const { state, m } = run;
-    const write = step.do !== 'read';
-    while (state.touch < pages.length && state.touch < limit) {
-      const page = base + pages[state.touch];
-      const block = yield* cpuAccess(run, page, write);
-      if (state.expected !== null) {
-        const target = cpuTarget(block, page - block.startPage);
-        checkRead(run, target, page);
-        if (step.do === 'write') store(run, target, page, step.value);
-        else if (step.do === 'atomic') store(run, target, page, ((state.expected.get(page) ?? 0) + 1) >>> 0);
-      }
-      state.touch++;
-      if (m.k.now >= nextEventTime(m)) yield m.k.now;
-    }
-  })();
+/** A CPU access to a page that is present: what it reads and stores. */
+function cpuContents(run: Run, step: AccessStep, block: VaBlock, page: number): void {
+  const expected = run.state.expected;
+  if (expected === null) return;
+  const target = cpuTarget(block, page - block.startPage);
+  checkRead(run, target, page);
+  if (step.do === 'write') store(run, target, page, step.value);
+  else if (step.do === 'atomic') store(run, target, page, ((expected.get(page) ?? 0) + 1) >>> 0);
+}
+
+/**
+ * Touches pages by the CPU from the cursor on as long as they are present and no other actor is due. A plain loop: most
+ * touches of a history end here.
+ */
+function cpuHits(run: Run, step: AccessStep, pages: PageList, base: number, outer: number): void {
+  const { state, m, space } = run;
+  const write = step.do !== 'read';
+  const cost = m.cost.cpuAccess;
+  const due = nextEventTime(m);
+  let block: VaBlock | null = null;
+  while (state.touch < outer && m.k.now < due) {
+    const page = base + pages[state.touch];
+    if (block === null || page < block.startPage || page >= block.startPage + block.n) block = vaBlockFind(space, page);
+    if (block === null || !mmPagePresent(block.w, page - block.startPage, write)) return;
+    m.k.now += cost;
+    cpuContents(run, step, block, page);
+    state.touch++;
+  }
+}
+
+function* cpuTouches(run: Run, step: AccessStep, pages: PageList, base: number, limit: number): Generator<number, void> {
+  const { state, m } = run;
+  const outer = Math.min(pages.length, limit);
+  while (state.touch < outer) {
+    cpuHits(run, step, pages, base, outer);
+    if (state.touch === outer) return;
+    if (m.k.now >= nextEventTime(m)) yield m.k.now;
+    const page = base + pages[state.touch];
+    cpuContents(run, step, yield* cpuAccess(run, page, step.do !== 'read'), page);
+    state.touch++;
+  }
 }
 
 const ACCESS_TYPE = { read: ACCESS_READ, write: ACCESS_WRITE, atomic: ACCESS_ATOMIC_STRONG } as const;
+
+/** A GPU access that was translated: its cost, and what it reads and stores. */
+function gpuDone(run: Run, step: AccessStep, page: number, extra: number): void {
+  const { m, state } = run;
+  const target = m.gpus[step.on - 1].mmu.target;
+  m.k.now += (target === step.on ? m.cost.gpuAccessHit : m.cost.gpuAccessRemote) + extra;
+  if (state.expected === null) return;
+  checkRead(run, target, page);
+  if (step.do === 'write') store(run, target, page, step.value);
+  else if (step.do === 'atomic') store(run, target, page, ((state.expected.get(page) ?? 0) + 1) >>> 0);
+}
+
+/** Touches pages by a GPU's thread from the cursor on until one faults, which has parked then, or another actor is due. */
+function gpuHits(run: Run, step: AccessStep, pages: PageList, base: number, outer: number, extra: number): boolean {
+  const { state, m } = run;
+  const gpu = step.on - 1;
+  const slot = run.slots[gpu];
+  const access = ACCESS_TYPE[step.do];
+  const due = nextEventTime(m);
+  while (state.touch < outer && m.k.now < due) {
+    const page = base + pages[state.touch];
+    hostRunUntil(m, gpu, m.k.now);
+    if (!clientsIssue(m, gpu, slot, page, access)) return false;
+    gpuDone(run, step, page, extra);
+    state.touch++;
+  }
+  return true;
+}
 
 function* gpuTouches(run: Run, step: AccessStep, pages: PageList, base: number, limit: number): Generator<number, void> {
   const { state, m } = run;
   const gpu = step.on - 1;
   const slot = run.slots[gpu];
-  const mmu = m.gpus[gpu].mmu;
-  const access = ACCESS_TYPE[step.do];
   const extra = step.do === 'read' ? 0 : step.do === 'write' ? m.cost.gpuWriteExtra : m.cost.gpuAtomicExtra;
+  const outer = Math.min(pages.length, limit);
   clientsSetThread(m, gpu, slot, m.k.currentThread);
-  while (state.touch < pages.length && state.touch < limit) {
-    const page = base + pages[state.touch];
-    hostRunUntil(m, gpu, m.k.now);
-    if (!clientsIssue(m, gpu, slot, page, access)) yield* replayedAccess(run, gpu, slot, page);
-    m.k.now += (mmu.target === step.on ? m.cost.gpuAccessHit : m.cost.gpuAccessRemote) + extra;
-    if (state.expected !== null) {
-      checkRead(run, mmu.target, page);
-      if (step.do === 'write') store(run, mmu.target, page, step.value);
-      else if (step.do === 'atomic') store(run, mmu.target, page, ((state.expected.get(page) ?? 0) + 1) >>> 0);
+  while (state.touch < outer) {
+    if (gpuHits(run, step, pages, base, outer, extra)) {
+      if (state.touch < outer) yield m.k.now;
+      continue;
     }
+    const page = base + pages[state.touch];
+    yield* replayedAccess(run, gpu, slot, page);
+    gpuDone(run, step, page, extra);
     state.touch++;
-    if (m.k.now >= nextEventTime(m)) yield m.k.now;
   }
 }
 

@@ -59,7 +59,7 @@ export function placeOf(allocations: readonly Allocation[], page: number): { ind
 }
 
 /** One log entry as an event. */
-function eventAt(log: EventLog, i: number, allocations: readonly Allocation[]): UvmEvent {
+export function eventAt(log: EventLog, i: number, allocations: readonly Allocation[]): UvmEvent {
   const step = log.step[i];
   const kind = log.kind[i];
   const time = log.time[i];

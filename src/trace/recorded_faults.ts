@@ -17,6 +17,27 @@ function arrivalOrder(batch: GpuFaultEvent[]): GpuFaultEvent[] {
     .map((entry) => entry.event);
 }
 
+/**
+ * CPU faults and GPU batches in the order of their times, each as a list. Faults of another processor that a file lists
+ * between two of a batch do not end it.
+ */
+function deliveries(faults: readonly FaultEvent[]): FaultEvent[][] {
+  const open = new Map<string, FaultEvent[]>();
+  const out: FaultEvent[][] = [];
+  for (const event of faults) {
+    const batch = event.event === 'cpuFault' ? undefined : open.get(event.gpu);
+    const first = batch?.[0] as GpuFaultEvent | undefined;
+    if (event.event === 'gpuFault' && first?.batch === event.batch && first.step === event.step) {
+      batch?.push(event);
+      continue;
+    }
+    const fresh = [event];
+    if (event.event === 'gpuFault') open.set(event.gpu, fresh);
+    out.push(fresh);
+  }
+  return out.sort(([a], [b]) => (a.step ?? -1) - (b.step ?? -1) || a.time - b.time);
+}
+
 export type StreamResult = { ok: true; stream: FaultStream } | { ok: false; error: string };
 
 /** `faults` are the recorded faults in the order of the file. */
@@ -51,22 +72,9 @@ export function faultStream(faults: readonly FaultEvent[], allocations: readonly
     stream.gpc[i] = event.gpc ?? 0;
     stream.client[i] = event.client ?? 0;
   };
-  let groups = 0;
-  for (let i = 0; i < faults.length; ) {
-    const event = faults[i];
-    if (event.event === 'cpuFault') {
-      push(event, -1);
-      i++;
-      continue;
-    }
-    const batch: GpuFaultEvent[] = [];
-    for (; i < faults.length; i++) {
-      const other = faults[i];
-      if (other.event !== 'gpuFault' || other.gpu !== event.gpu || other.batch !== event.batch) break;
-      batch.push(other);
-    }
-    for (const entry of arrivalOrder(batch)) push(entry, groups);
-    groups++;
+  for (const [group, events] of deliveries(faults).entries()) {
+    if (events[0].event === 'cpuFault') push(events[0], -1);
+    else for (const entry of arrivalOrder(events as GpuFaultEvent[])) push(entry, group);
   }
   return error === null ? { ok: true, stream } : { ok: false, error };
 }

@@ -3,7 +3,7 @@
  * `unmap_mapping_range`. The entries live in the block's masks B_MM_PRESENT and B_MM_WRITE, apart from the driver's own
  * belief (B_CPU_READ, B_CPU_WRITE), because the kernel may drop entries on its own.
  */
-import { maskClearRegion, maskSet, maskTest } from '../../base/page_mask.ts';
+import { maskClearRegion, maskOr, maskTest } from '../../base/page_mask.ts';
 
 /** Offsets of the two masks in the words handed in (see uvm/va_block_types.ts). */
 const PRESENT = 64;
@@ -14,10 +14,10 @@ export function mmPagePresent(w: Uint32Array, page: number, write: boolean): boo
   return maskTest(w, write ? WRITE : PRESENT, page);
 }
 
-/** vm_insert_page: one 4 KiB entry; the page must not be present. */
-export function mmInsertPage(w: Uint32Array, page: number, writable: boolean): void {
-  maskSet(w, PRESENT, page);
-  if (writable) maskSet(w, WRITE, page);
+/** vm_insert_page for each page of the mask `pages[o]`: 4 KiB entries; none of the pages is present. */
+export function mmInsertPages(w: Uint32Array, pages: Uint32Array, o: number, writable: boolean): void {
+  maskOr(w, PRESENT, pages, o);
+  if (writable) maskOr(w, WRITE, pages, o);
 }
 
 /** unmap_mapping_range on `[first, outer)`. */

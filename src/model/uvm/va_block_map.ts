@@ -21,9 +21,10 @@ import {
   maskRegionWeight,
   maskSet,
   maskTest,
+  maskWeight,
   maskZero,
 } from '../../base/page_mask.ts';
-import { mmInsertPage, mmUnmapRange } from '../kernel/mm.ts';
+import { mmInsertPages, mmUnmapRange } from '../kernel/mm.ts';
 import type { Model } from '../state.ts';
 import { CHANNEL_TYPE_MEMOPS } from './channel.ts';
 import { perfEventNotifyRevocation } from './perf_events.ts';
@@ -191,10 +192,8 @@ function blockMapCpuTo(
   if (maskIsEmpty(w, C_PTE)) return;
   trackerWait(m, block.tracker);
   const writable = protection > PROT_READ_ONLY;
-  for (let page = maskNextSet(w, C_PTE, 0, block.n); page < block.n; page = maskNextSet(w, C_PTE, page + 1, block.n)) {
-    mmInsertPage(block.w, page, writable);
-    m.k.now += m.cost.cpuMapPage;
-  }
+  mmInsertPages(block.w, w, C_PTE, writable);
+  m.k.now += maskWeight(w, C_PTE) * m.cost.cpuMapPage;
   block.mapped |= 1;
   if (resident !== CPU_ID && cause !== MAP_REMOTE_INVALID) {
     let first = maskNextSet(w, C_PTE, 0, block.n);

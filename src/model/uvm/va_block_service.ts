@@ -10,11 +10,14 @@ import {
   maskAnd,
   maskAndNot,
   maskCopy,
+  maskIntersects,
   maskIsEmpty,
+  maskNextClear,
   maskNextSet,
   maskOr,
   maskSet,
   maskTest,
+  maskWeight,
   maskZero,
 } from '../../base/page_mask.ts';
 import type { Model } from '../state.ts';
@@ -26,6 +29,7 @@ import { MAP_REMOTE_POLICY, MAP_REMOTE_THRASHING } from './tools.ts';
 import { trackerWait } from './tracker.ts';
 import {
   accessTypeToProt,
+  mappedOffset,
   pageAuthorizedProcessors,
   pageMightReadDuplicate,
   policyIsReadDuplicate,
@@ -37,6 +41,7 @@ import {
   ACCESS_READ,
   B_DISCARDED,
   B_READ_DUPLICATED,
+  type BlockGpuState,
   C_CHANGED_RESIDENCY,
   CAUSE_ACCESS_COUNTER,
   CAUSE_NON_REPLAYABLE_FAULT,
@@ -56,7 +61,7 @@ import {
   type ServiceBlockContext,
   type VaBlock,
 } from './va_block_types.ts';
-import { READ_DUPLICATION_DISABLED } from './va_range_types.ts';
+import { READ_DUPLICATION_DISABLED, READ_DUPLICATION_ENABLED } from './va_range_types.ts';
 
 const OPERATION_CAUSE = Uint8Array.of(CAUSE_REPLAYABLE_FAULT, CAUSE_NON_REPLAYABLE_FAULT, CAUSE_ACCESS_COUNTER);
 
@@ -77,16 +82,19 @@ function getPrefetchHint(m: Model, block: VaBlock, context: ServiceBlockContext)
   const w = context.w;
   const everything = policyIsReadDuplicate(block);
   const mayDuplicate = block.range.policy.readDuplication !== READ_DUPLICATION_DISABLED;
-  let outer = 0;
-  let first = block.n;
-  for (let p = maskNextSet(w, S_PREFETCH, 0, block.n); p < block.n; p = maskNextSet(w, S_PREFETCH, p + 1, block.n)) {
-    context.accessType[p] = ACCESS_PREFETCH;
-    if (p < first) first = p;
-    outer = p + 1;
-    if (everything || (mayDuplicate && maskTest(block.w, B_READ_DUPLICATED, p))) {
-      if (context.readDuplicateCount++ === 0) maskZero(w, S_READ_DUPLICATE);
-      maskSet(w, S_READ_DUPLICATE, p);
-    }
+  if (everything || (mayDuplicate && maskIntersects(w, S_PREFETCH, block.w, B_READ_DUPLICATED))) {
+    if (context.readDuplicateCount === 0) maskZero(w, S_READ_DUPLICATE);
+    const duplicate = mappingsOffset(0);
+    maskCopy(w, duplicate, w, S_PREFETCH);
+    if (!everything) maskAnd(w, duplicate, block.w, B_READ_DUPLICATED);
+    maskOr(w, S_READ_DUPLICATE, w, duplicate);
+    context.readDuplicateCount += maskWeight(w, duplicate);
+  }
+  const first = maskNextSet(w, S_PREFETCH, 0, block.n);
+  let outer = first;
+  for (let p = first; p < block.n; p = maskNextSet(w, S_PREFETCH, outer, block.n)) {
+    outer = maskNextClear(w, S_PREFETCH, p, block.n);
+    context.accessType.fill(ACCESS_PREFETCH, p, outer);
   }
   maskOr(w, newResidencyOffset(residency), w, S_PREFETCH);
   if (first < context.firstPage) context.firstPage = first;
@@ -147,6 +155,41 @@ function computeNewPermission(
     protection = PROT_READ_ONLY;
   }
   return protection;
+}
+
+/**
+ * Sorts the pages of a service by the protection they get (the loop over compute_new_permission). A processor that is
+ * native to the residency gets everything on any page that is not duplicated, discarded, or mapped for atomics by one that
+ * is not native: those pages are told apart by masks, and only the rest is looked at page by page.
+ */
+function computeNewPermissions(
+  block: VaBlock,
+  processor: number,
+  residency: number,
+  context: ServiceBlockContext,
+): void {
+  const w = context.w;
+  const pages = newResidencyOffset(residency);
+  const single = mappingsOffset(0);
+  maskCopy(w, single, w, pages);
+  const native = block.range.space.processors.hasNativeAtomics[residency];
+  const policy = block.range.policy.readDuplication;
+  if ((native & (1 << processor)) !== 0 && policy !== READ_DUPLICATION_ENABLED) {
+    maskAnd(w, single, block.w, B_DISCARDED);
+    const others = block.mapped & ~native;
+    for (let id = processorFirst(others); id !== INVALID_ID; id = processorNext(others, id)) {
+      const words = id === CPU_ID ? block.w : (block.gpus[id - 1] as BlockGpuState).w;
+      maskOr(w, single, words, mappedOffset(id, PROT_READ_WRITE_ATOMIC));
+    }
+    if (policy !== READ_DUPLICATION_DISABLED) maskOr(w, single, block.w, B_READ_DUPLICATED);
+    maskAnd(w, single, w, pages);
+    const everything = mappingsOffset(PROT_READ_WRITE_ATOMIC);
+    maskCopy(w, everything, w, pages);
+    maskAndNot(w, everything, w, single);
+  }
+  for (let p = maskNextSet(w, single, 0, block.n); p < block.n; p = maskNextSet(w, single, p + 1, block.n)) {
+    maskSet(w, mappingsOffset(computeNewPermission(block, p, processor, residency, context.accessType[p])), p);
+  }
 }
 
 /** block_service_finish_revoke_prot: pages that stay lose rights of others that the new mapping rules out. */
@@ -260,9 +303,7 @@ function vaBlockServiceFinish(
   for (let protection = PROT_READ_ONLY; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
     maskZero(w, mappingsOffset(protection));
   }
-  for (let p = maskNextSet(w, pages, 0, block.n); p < block.n; p = maskNextSet(w, pages, p + 1, block.n)) {
-    maskSet(w, mappingsOffset(computeNewPermission(block, p, processor, residency, context.accessType[p])), p);
-  }
+  computeNewPermissions(block, processor, residency, context);
   finishRevokeProt(m, processor, residency, block, context);
   finishMap(m, processor, block, context);
   finishMapAccessedBy(m, processor, residency, block, context);
