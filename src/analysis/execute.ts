@@ -15,6 +15,8 @@ import type { Machines } from './machines.ts';
 export interface ExecuteOptions extends SessionOptions {
   /** Called from time to time with the number of finished steps, and once before the first. */
   onProgress?: (scenario: Scenario, stepsDone: number) => void;
+  /** Called with the run before its first step. */
+  onRun?: (run: Run) => void;
 }
 
 export interface Executed {
@@ -47,6 +49,7 @@ function begin(json: unknown, stepsOptional: boolean, machines: Machines, option
   const contents = options.contents ?? scenario.steps.some((step) => step.do === 'checkBytes');
   const session = createSession(scenario, machines.profile(scenario.machine), { ...options, contents });
   if (!session.ok) throw new InputError(session.error);
+  options.onRun?.(session.run);
   options.onProgress?.(scenario, 0);
   return { scenario, run: session.run, notes: session.notes };
 }
@@ -79,10 +82,14 @@ export function executeRun(json: unknown, machines: Machines, options: ExecuteOp
 function usableFaults(faults: readonly FaultEvent[], scenario: Scenario, fromStep: number): FaultEvent[] {
   for (const fault of faults) {
     if (fault.event === 'gpuFault' && Number(fault.gpu.slice(3)) >= scenario.gpus) {
-      throw new InputError(`a recorded fault is of ${fault.gpu}; machine '${scenario.machine}' has ${scenario.gpus} GPU`);
+      throw new InputError(
+        `a recorded fault is of ${fault.gpu}; machine '${scenario.machine}' has ${scenario.gpus} GPU`,
+      );
     }
     if (fault.step !== undefined && scenario.steps.length > 0 && fault.step >= scenario.steps.length) {
-      throw new InputError(`a recorded fault is of step ${fault.step}; the scenario has ${scenario.steps.length} steps`);
+      throw new InputError(
+        `a recorded fault is of step ${fault.step}; the scenario has ${scenario.steps.length} steps`,
+      );
     }
   }
   return faults.filter((fault) => fault.step === undefined || fault.step >= fromStep);

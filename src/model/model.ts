@@ -4,8 +4,8 @@
  * Handlers, queue functions and callbacks are registered in one fixed order, because state refers to them by number.
  */
 import { assert } from '../base/assert.ts';
-import { createHwFaultBuffer } from './gpu/fault_buffer.ts';
 import { createContents } from './gpu/contents.ts';
+import { createHwFaultBuffer } from './gpu/fault_buffer.ts';
 import { hostInit } from './gpu/host.ts';
 import { createMmu } from './gpu/mmu.ts';
 import { createClients } from './gpu/sm.ts';

@@ -5,14 +5,14 @@ import type { Contents } from './gpu/contents.ts';
 import type { Kernel } from './kernel/clock.ts';
 import type { KThreads } from './kernel/thread.ts';
 import type { Costs, MachineSpec } from './spec.ts';
-import type { Why } from './why.ts';
 import type { PushCallback } from './uvm/channel.ts';
 import type { Gpu } from './uvm/gpu.ts';
 import type { ModuleParameters } from './uvm/params.ts';
 import type { ThrashingHint } from './uvm/perf_thrashing_types.ts';
 import type { Tools } from './uvm/tools.ts';
-import type { VaBlock, ServiceBlockContext } from './uvm/va_block_types.ts';
+import type { ServiceBlockContext, VaBlock } from './uvm/va_block_types.ts';
 import type { VaSpace } from './uvm/va_range_types.ts';
+import type { Why } from './why.ts';
 
 /** Functions, threads and observers: rebuilt by createModel, never part of a snapshot. */
 export interface Resources {

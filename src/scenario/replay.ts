@@ -3,9 +3,10 @@
  * and one bottom half services it, each recorded CPU fault is delivered at its time. Steps before the recorded ones run
  * as in a run, and so do recorded steps that fault nowhere (advice, prefetches, frees).
  */
+
+import { faultBufferInject } from '../model/gpu/fault_buffer.ts';
 import { nextEventTime, runNextEvent } from '../model/kernel/clock.ts';
 import { THREAD_DONE, threadCreate } from '../model/kernel/thread.ts';
-import { faultBufferInject } from '../model/gpu/fault_buffer.ts';
 import type { Model } from '../model/state.ts';
 import {
   CPU_FAULT_DONE,
@@ -33,6 +34,11 @@ function isFaulting(step: Step): boolean {
   }
 }
 
+/** Recorded steps that look at bytes: a fault stream has none, so there is nothing to look at. */
+function looksAtBytes(step: Step): boolean {
+  return step.do === 'checkBytes';
+}
+
 /** Lets the bottom half finish: the buffer is empty and its lock is free. */
 function* drain(m: Model, gpuIndex: number): Generator<number, void, void> {
   const gpu = m.gpus[gpuIndex];
@@ -45,7 +51,13 @@ function* drain(m: Model, gpuIndex: number): Generator<number, void, void> {
 }
 
 /** Delivers the entries `[from, to)` of the stream, `base` ns after the recording's own clock. */
-function* deliver(run: Run, stream: FaultStream, from: number, to: number, base: number): Generator<number, void, void> {
+function* deliver(
+  run: Run,
+  stream: FaultStream,
+  from: number,
+  to: number,
+  base: number,
+): Generator<number, void, void> {
   const { m, space } = run;
   let i = from;
   while (i < to) {
@@ -94,9 +106,9 @@ function* program(run: Run, stream: FaultStream, fromStep: number): Generator<nu
   while (state.step < steps.length) {
     const step = steps[state.step];
     beginStep(run);
-    if (state.step < fromStep || !isFaulting(step)) {
+    if (state.step < fromStep || !(isFaulting(step) || looksAtBytes(step))) {
       yield* runStep(run, step, Number.POSITIVE_INFINITY);
-    } else {
+    } else if (isFaulting(step)) {
       if (Number.isNaN(base)) base = m.k.now - (stream.count > 0 ? stream.time[0] : 0);
       let outer = next;
       while (outer < stream.count && (!hasSteps || stream.step[outer] <= state.step)) outer++;
@@ -131,6 +143,9 @@ export function replayNotes(run: Run, stream: FaultStream, fromStep: number): st
   const recorded = steps.slice(fromStep);
   if (stream.count > 0 && stream.step[0] < 0 && recorded.filter(isFaulting).length > 1) {
     notes.push('The recorded faults name no steps: all of them are delivered in the first recorded step that faults.');
+  }
+  if (recorded.some(looksAtBytes)) {
+    notes.push('checkBytes of the recorded steps was passed over: a fault stream does not tell what was written.');
   }
   return notes;
 }

@@ -5,9 +5,7 @@
  * The state of a run is plain data with a cursor (step, touch), so a run can stop between any two touches, be copied, and
  * go on. What a GPU thread does is part of the host thread here: it has one access outstanding and waits for the replay.
  */
-import { nextEventTime, runNextEvent } from '../model/kernel/clock.ts';
-import { mmPagePresent } from '../model/kernel/mm.ts';
-import { BLOCKED, THREAD_DONE, threadCreate } from '../model/kernel/thread.ts';
+
 import { contentsRead, contentsWrite } from '../model/gpu/contents.ts';
 import { hostRunUntil } from '../model/gpu/host.ts';
 import {
@@ -18,13 +16,12 @@ import {
   clientsOutcome,
   clientsSetThread,
 } from '../model/gpu/sm.ts';
+import { nextEventTime, runNextEvent } from '../model/kernel/clock.ts';
+import { mmPagePresent } from '../model/kernel/mm.ts';
+import { BLOCKED, THREAD_DONE, threadCreate } from '../model/kernel/thread.ts';
 import type { Model } from '../model/state.ts';
 import { uvmMigrate } from '../model/uvm/migrate.ts';
-import {
-  policySetAccessedBy,
-  policySetPreferredLocation,
-  policySetReadDuplication,
-} from '../model/uvm/policy.ts';
+import { policySetAccessedBy, policySetPreferredLocation, policySetReadDuplication } from '../model/uvm/policy.ts';
 import { CPU_ID, INVALID_ID } from '../model/uvm/processors.ts';
 import { NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED } from '../model/uvm/status.ts';
 import { toolsFlush } from '../model/uvm/tools.ts';
@@ -212,7 +209,13 @@ function cpuHits(run: Run, step: AccessStep, pages: PageList, base: number, oute
   }
 }
 
-function* cpuTouches(run: Run, step: AccessStep, pages: PageList, base: number, limit: number): Generator<number, void> {
+function* cpuTouches(
+  run: Run,
+  step: AccessStep,
+  pages: PageList,
+  base: number,
+  limit: number,
+): Generator<number, void> {
   const { state, m } = run;
   const outer = Math.min(pages.length, limit);
   while (state.touch < outer) {
@@ -255,7 +258,13 @@ function gpuHits(run: Run, step: AccessStep, pages: PageList, base: number, oute
   return true;
 }
 
-function* gpuTouches(run: Run, step: AccessStep, pages: PageList, base: number, limit: number): Generator<number, void> {
+function* gpuTouches(
+  run: Run,
+  step: AccessStep,
+  pages: PageList,
+  base: number,
+  limit: number,
+): Generator<number, void> {
   const { state, m } = run;
   const gpu = step.on - 1;
   const slot = run.slots[gpu];
@@ -506,4 +515,3 @@ export function advanceRun(run: Run, budget = Number.POSITIVE_INFINITY): boolean
   }
   return state.error !== null || state.step >= run.scenario.steps.length;
 }
-

@@ -28,6 +28,9 @@ export function createSession(scenario: Scenario, profile: Profile, options: Ses
   const parsed = sessionParameters(scenario, profile, options.parameters);
   if (!parsed.ok) return parsed;
   const traced = options.traced ?? false;
-  const m = createModel(profile.spec, parsed.params, traced ? profile.traced : profile.untraced, { ...options, traced });
+  const m = createModel(profile.spec, parsed.params, traced ? profile.traced : profile.untraced, {
+    ...options,
+    traced,
+  });
   return { ok: true, run: createRun(m, scenario), notes: parsed.notes };
 }

@@ -31,7 +31,22 @@ import {
 
 /** Tools fault type by hardware fault type (uvm_gpu_fault_entry, g_gpu_fault_type_to_tools). */
 const TOOLS_FAULT_TYPE: Readonly<Record<number, number>> = {
-  0: 1, 2: 2, 6: 3, 7: 0, 15: 4, 1: 5, 3: 6, 4: 7, 5: 8, 8: 9, 9: 10, 10: 11, 11: 12, 12: 13, 13: 14, 14: 15,
+  0: 1,
+  2: 2,
+  6: 3,
+  7: 0,
+  15: 4,
+  1: 5,
+  3: 6,
+  4: 7,
+  5: 8,
+  8: 9,
+  9: 10,
+  10: 11,
+  11: 12,
+  12: 13,
+  13: 14,
+  14: 15,
 };
 /** Tools access word by the driver's access type: both atomic kinds read as `atomic`. */
 const ACCESS_BY_TYPE: readonly AccessWord[] = ['prefetch', 'read', 'write', 'atomic', 'atomic'];
@@ -113,7 +128,13 @@ export function eventAt(log: EventLog, i: number, allocations: readonly Allocati
     case EVENT_READ_DUPLICATE:
       return { event: 'readDuplicate', ...place, bytes: PAGE_SIZE, processors: processorsOf(log.processors[i]), time };
     case EVENT_READ_DUPLICATE_INVALIDATE:
-      return { event: 'readDuplicateInvalidate', resident: processorName(log.src[i]), ...place, bytes: PAGE_SIZE, time };
+      return {
+        event: 'readDuplicateInvalidate',
+        resident: processorName(log.src[i]),
+        ...place,
+        bytes: PAGE_SIZE,
+        time,
+      };
     case EVENT_THRASHING:
       return { event: 'thrashing', ...place, bytes: PAGE_SIZE, processors: processorsOf(log.processors[i]), time };
     case EVENT_THROTTLING_START:

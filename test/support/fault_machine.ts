@@ -154,3 +154,18 @@ export function runThread(m: Model, body: Generator<number, unknown, void>): voi
   threadCreate(m, 'test', run());
   runMachine(m);
 }
+
+/** Has `push` told the purpose (PURPOSE_*) and the finish of each push. */
+export function watchPushes(m: Model, push: (purpose: number, finish: number) => void): void {
+  const nothing = (): void => {};
+  m.res.why = {
+    enter: nothing,
+    residency: nothing,
+    prefetchLevel: nothing,
+    prefetch: nothing,
+    thrashing: nothing,
+    push: (purpose, _gpu, _channel, _value, _begin, _start, finish) => push(purpose, finish),
+    copy: nothing,
+    map: nothing,
+  };
+}

@@ -2,8 +2,10 @@
  * One block of a VA space with thrashing data, for the tests of the thrashing module: pages that move on command, hints
  * as words, recorded events as words.
  */
+
 import { expect } from 'vitest';
 import { maskClearRegion, maskSetRegion, maskTest } from '../../src/base/page_mask.ts';
+import { createSlab } from '../../src/base/slab.ts';
 import { createKernel } from '../../src/model/kernel/clock.ts';
 import type { Model } from '../../src/model/state.ts';
 import { parseModuleParameters } from '../../src/model/uvm/params.ts';
@@ -73,6 +75,7 @@ export function bench(input: Record<string, unknown> = {}, kind: 'pcie' | 'nvlin
     id: 0,
     processors: machine(kind),
     thrashingDisabled: false,
+    slab: createSlab(),
     thrashing: createThrashingSpace(0),
   } as unknown as VaSpace;
   const m = {

@@ -88,7 +88,7 @@ export interface HwFaultBuffer {
   /** Slots; one of them stays empty. */
   entries: number;
   words: Uint32Array;
-  /** When a written entry's valid bit appears; Infinity when there is nothing to wait for. */
+  /** When a written entry's valid bit appears; 0 when there is nothing to wait for. */
   validAt: Float64Array;
   get: number;
   put: number;
@@ -120,7 +120,7 @@ export function createHwFaultBuffer(entries: number): HwFaultBuffer {
   return {
     entries,
     words: new Uint32Array(entries * FAULT_ENTRY_WORDS),
-    validAt: new Float64Array(entries).fill(Number.POSITIVE_INFINITY),
+    validAt: new Float64Array(entries),
     get: 0,
     put: 0,
     overflow: false,
@@ -313,7 +313,7 @@ function land(b: HwFaultBuffer, at: number): void {
   for (let i = 0; i < FAULT_ENTRY_WORDS; i++) words[to + i] = arriving[from + i];
   if (b.arrivalValidAt[at] <= b.arrivalTime[at]) {
     words[to + FAULT_VALID_WORD] |= FAULT_VALID;
-    b.validAt[put] = Number.POSITIVE_INFINITY;
+    b.validAt[put] = 0;
   } else {
     b.validAt[put] = b.arrivalValidAt[at];
   }
@@ -376,9 +376,10 @@ export function faultBufferIsValid(m: Model, b: HwFaultBuffer, index: number): b
   if (b.arrivalCount > 0) settle(m, b);
   const word = index * FAULT_ENTRY_WORDS + FAULT_VALID_WORD;
   if ((b.words[word] & FAULT_VALID) !== 0) return true;
-  if (b.validAt[index] > m.k.now) return false;
+  const at = b.validAt[index];
+  if (at === 0 || at > m.k.now) return false;
   b.words[word] |= FAULT_VALID;
-  b.validAt[index] = Number.POSITIVE_INFINITY;
+  b.validAt[index] = 0;
   return true;
 }
 
@@ -444,5 +445,6 @@ export function faultBufferRetriggerInterrupt(m: Model, gpuIndex: number): void 
 
 /** Time from which the entry at `index` is valid (ns): the past when it is, Infinity when nothing will make it so. */
 export function faultBufferValidTime(m: Model, b: HwFaultBuffer, index: number): number {
-  return faultBufferIsValid(m, b, index) ? m.k.now : b.validAt[index];
+  if (faultBufferIsValid(m, b, index)) return m.k.now;
+  return b.validAt[index] === 0 ? Number.POSITIVE_INFINITY : b.validAt[index];
 }

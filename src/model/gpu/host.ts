@@ -251,6 +251,9 @@ function runPush(m: Model, host: Host, channel: HostChannel, at: number, finish:
   const ring = channel.ring;
   const buffer = ring[at + ENTRY_BUFFER];
   if (ring[at + ENTRY_OTHER_GPUS] !== 0) runOtherGpus(m, ring[at + ENTRY_OTHER_GPUS], ring[at + ENTRY_START]);
+  if (m.res.why !== null) {
+    m.res.why.pushRun?.(host.gpu, host.channels.indexOf(channel), ring[at + ENTRY_VALUE], finish);
+  }
   if (ring[at + ENTRY_LENGTH] > 0) runMethods(m, host, host.memory.buffers[buffer], ring[at + ENTRY_LENGTH], finish);
   methodMemoryRelease(host.memory, buffer);
   // A store into 32 bits keeps the low half of the tracking value.

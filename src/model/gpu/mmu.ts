@@ -6,6 +6,7 @@
  * Geometry and the meaning of the "unmapped" big entry: uvm_hopper_mmu.c and uvm_va_block.h, driver 580.105.08. Where
  * the walk stops decides the fault type: at PDE0 or above INVALID_PDE, inside a table INVALID_PTE.
  */
+import { createSlab, type Slab, slabTake } from '../../base/slab.ts';
 import { BIG_PAGES_PER_BLOCK, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
 
 /** Levels of pushPte: the PDE0 entry as a 2 MiB PTE, the PDE0 entry as a directory, a big PTE, a 4 KiB PTE. */
@@ -41,6 +42,8 @@ export interface MmuRegion {
 
 export interface GpuMmu {
   regions: Map<number, MmuRegion>;
+  /** Where tables are cut from. */
+  slab: Slab;
   /** The region looked up last: programs stay in one region for many accesses. */
   lastIndex: number;
   last: MmuRegion | null;
@@ -49,7 +52,7 @@ export interface GpuMmu {
 }
 
 export function createMmu(): GpuMmu {
-  return { regions: new Map(), lastIndex: -1, last: null, target: 0 };
+  return { regions: new Map(), slab: createSlab(), lastIndex: -1, last: null, target: 0 };
 }
 
 function regionOf(mmu: GpuMmu, page: number): MmuRegion | null {
@@ -85,6 +88,12 @@ export function mmuTranslate(mmu: GpuMmu, page: number, access: number): number 
   return small === PTE_INVALID ? FAULT_INVALID_PTE : checkPte(mmu, small, access);
 }
 
+/** A zeroed table of `bytes` entries, a multiple of 4. */
+function takeBytes(mmu: GpuMmu, bytes: number): Uint8Array {
+  const words = slabTake(mmu.slab, bytes / 4);
+  return new Uint8Array(words.buffer, words.byteOffset, bytes);
+}
+
 /** Writes `count` entries of a level from the one that covers `page` on; `pte` is makePte(...) or a special value. */
 export function mmuWritePte(mmu: GpuMmu, level: number, page: number, count: number, pte: number): void {
   const index = Math.floor(page / PAGES_PER_BLOCK);
@@ -100,11 +109,11 @@ export function mmuWritePte(mmu: GpuMmu, level: number, page: number, count: num
   } else if (level === PTE_LEVEL_PDE) {
     region.pde0 = PDE_TABLES;
   } else if (level === PTE_LEVEL_BIG) {
-    region.big ??= new Uint8Array(BIG_PAGES_PER_BLOCK);
+    region.big ??= takeBytes(mmu, BIG_PAGES_PER_BLOCK);
     const first = offset / PAGES_PER_BIG_PAGE;
     region.big.fill(pte, first, first + count);
   } else {
-    region.small ??= new Uint8Array(PAGES_PER_BLOCK);
+    region.small ??= takeBytes(mmu, PAGES_PER_BLOCK);
     region.small.fill(pte, offset, offset + count);
   }
 }

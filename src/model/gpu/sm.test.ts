@@ -39,7 +39,7 @@ const PAGE = 512 * 77;
 function createFixture(): Model {
   const m = {
     cost: { faultToEntry: TO_ENTRY, replayToResume: TO_RESUME, interruptLatency: 1 },
-    res: { handlers: [], verify: false },
+    res: { handlers: [], verify: false, why: null },
     k: createKernel(),
     gpus: [
       {

@@ -190,10 +190,14 @@ export function clientsOutcome(m: Model, gpuIndex: number, slot: number): number
 }
 
 /** A parked access ends; `time` is when the replay or cancel was carried out. */
-function unpark(m: Model, c: GpuClients, slot: number, state: number, time: number): void {
+function unpark(m: Model, gpuIndex: number, slot: number, state: number, time: number): void {
+  const c = m.gpus[gpuIndex].clients;
   c.state[slot] = state;
-  if (c.thread[slot] === NO_THREAD) return;
   const resume = Math.round(time + m.cost.replayToResume);
+  if (m.res.why !== null) {
+    m.res.why.resumed?.(gpuIndex, c.page[slot], c.access[slot], time, resume, state === CLIENT_CANCELLED);
+  }
+  if (c.thread[slot] === NO_THREAD) return;
   threadWake(m, c.thread[slot], resume > m.k.eventTime ? resume : m.k.eventTime);
 }
 
@@ -210,7 +214,7 @@ export function clientsReplay(m: Model, gpuIndex: number, time: number, _type: n
     const slot = c.parked[i];
     const result = mmuTranslate(gpu.mmu, c.page[slot], c.access[slot]);
     if (result === MMU_OK) {
-      unpark(m, c, slot, CLIENT_REPLAYED, time);
+      unpark(m, gpuIndex, slot, CLIENT_REPLAYED, time);
     } else {
       c.parked[left++] = slot;
       report(m, gpuIndex, slot, result, time);
@@ -245,7 +249,7 @@ export function clientsCancel(
       c.page[slot] === page &&
       filterMatches(accessFilter, c.access[slot]) &&
       (vaSpace < 0 || gpu.instancePointers[c.instance[slot]].vaSpace === vaSpace);
-    if (named) unpark(m, c, slot, CLIENT_CANCELLED, time);
+    if (named) unpark(m, gpuIndex, slot, CLIENT_CANCELLED, time);
     else c.parked[left++] = slot;
   }
   c.parkedCount = left;
@@ -259,7 +263,7 @@ export function clientsCancelInstance(m: Model, gpuIndex: number, address: numbe
   let left = 0;
   for (let i = 0; i < c.parkedCount; i++) {
     const slot = c.parked[i];
-    if (gpu.instancePointers[c.instance[slot]].address === address) unpark(m, c, slot, CLIENT_CANCELLED, time);
+    if (gpu.instancePointers[c.instance[slot]].address === address) unpark(m, gpuIndex, slot, CLIENT_CANCELLED, time);
     else c.parked[left++] = slot;
   }
   c.parkedCount = left;

@@ -6,9 +6,9 @@ import type { GpuMmu } from '../gpu/mmu.ts';
 import type { GpuClients } from '../gpu/sm.ts';
 import type { ChannelManager } from './channel.ts';
 import type { IsrInfo } from './gpu_isr.ts';
-import type { PageTree } from './mmu.ts';
 import type { NonReplayableFaults } from './gpu_non_replayable_faults.ts';
 import type { ReplayableFaults } from './gpu_replayable_faults.ts';
+import type { PageTree } from './mmu.ts';
 
 /** Where a channel's faults belong: an instance pointer and the VA space behind it. */
 export interface InstancePointer {

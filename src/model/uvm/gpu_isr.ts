@@ -249,11 +249,13 @@ export function isrTopHalf(m: Model, gpuIndex: number): number {
 /** replayable_faults_isr_bottom_half: it holds the service lock that its top half took. */
 function* replayableFaultsIsrBottomHalf(m: Model, gpuIndex: number): Generator<number, void, void> {
   const gpu = m.gpus[gpuIndex];
+  if (m.res.why !== null) m.res.why.enter('replayable_faults_isr_bottom_half', m.k.now, { gpu: gpuIndex });
   lockAcquire(m, LOCK_ORDER_ISR, gpuIndex, true);
   gpu.isr.replayable.bottomHalfCount++;
   yield* parentGpuServiceReplayableFaults(m, gpu);
   m.k.now = Math.round(m.k.now + m.cost.bottomHalfExit);
   parentGpuReplayableFaultsIsrUnlock(m, gpu);
+  if (m.res.why !== null) m.res.why.leave?.('replayable_faults_isr_bottom_half', m.k.now);
 }
 
 /** non_replayable_faults_isr_bottom_half */

@@ -10,6 +10,7 @@ import {
   replayBatches,
   runMachine,
   startProgram,
+  watchPushes,
 } from '../../../test/support/fault_machine.ts';
 import { maskWeight } from '../../base/page_mask.ts';
 import { createPrng, prngBelow } from '../../base/prng.ts';
@@ -81,21 +82,6 @@ function batchesByBottomHalf(m: Model): number[] {
   firstIds.push(gpu.replayable.batch.batchId);
   channelManagerWait(m, 0);
   return firstIds.slice(1).map((id, i) => id - firstIds[i]);
-}
-
-/** Has `push` told the purpose of each push. */
-function watchPushes(m: Model, push: (purpose: number) => void): void {
-  const nothing = (): void => {};
-  m.res.why = {
-    enter: nothing,
-    residency: nothing,
-    prefetchLevel: nothing,
-    prefetch: nothing,
-    thrashing: nothing,
-    push,
-    copy: nothing,
-    map: nothing,
-  };
 }
 
 describe('example A: one read of a page that nobody has touched', () => {

@@ -252,8 +252,10 @@ export function* parentGpuServiceReplayableFaults(m: Model, gpu: Gpu): Generator
     if (status !== NV_OK) break;
     if (rf.replayPolicy === REPLAY_POLICY_BATCH_FLUSH) {
       const finish = trackerFinishTime(m, rf.replayTracker);
+      if (m.res.why !== null) m.res.why.enter('uvm_tracker_wait', m.k.now, { for: 'the replay' });
       if (finish > m.k.now) yield finish;
       status = trackerWait(m, rf.replayTracker);
+      if (m.res.why !== null) m.res.why.leave?.('uvm_tracker_wait', m.k.now);
       if (status !== NV_OK) break;
     }
     if (batch.hasThrottledFaults) numThrottled++;

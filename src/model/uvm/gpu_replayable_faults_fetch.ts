@@ -134,6 +134,7 @@ function clearUtlbs(batch: FaultBatchContext): void {
 /** PUT is read only when nothing of an earlier look at it is left; the batch starts from nothing. */
 function beginFetch(m: Model, gpu: Gpu, batch: FaultBatchContext): void {
   const rf = gpu.replayable;
+  if (m.res.why !== null) m.res.why.enter('fetch_fault_buffer_entries', m.k.now, { gpu: gpu.index });
   m.k.now = Math.round(m.k.now + m.cost.fetchBatch);
   if (rf.cachedGet === rf.cachedPut) rf.cachedPut = faultBufferHalReadPut(m, gpu);
   batch.isSingleInstancePtr = true;

@@ -88,6 +88,14 @@ export function preprocessFaultBatch(m: Model, gpu: Gpu): number {
   for (let i = 0; i < batch.numCachedFaults; i++) {
     if ((c.flags[i] & FAULT_FILTERED) === 0) ordered[count++] = i;
   }
+  if (m.res.why !== null) {
+    m.res.why.enter('preprocess_fault_batch', m.k.now, {
+      gpu: gpu.index,
+      batch: batch.batchId,
+      entries: batch.numCachedFaults,
+      representatives: count,
+    });
+  }
   m.k.now = Math.round(m.k.now + m.cost.preprocessEntry * count);
   if (!batch.isSingleInstancePtr) sortRows(ordered, count, c.aperture, c.instance, c.veId);
   const status = translateInstancePtrs(m, gpu);

@@ -42,6 +42,7 @@ import {
  * recorded under the batch's id; with null it is a bare replay. Nobody waits for it here: it is in the replay tracker.
  */
 export function pushReplayOnGpu(m: Model, gpu: Gpu, type: number, batch: FaultBatchContext | null): number {
+  if (m.res.why !== null) m.res.why.enter('push_replay_on_gpu', m.k.now, { gpu: gpu.index });
   const push =
     batch === null
       ? pushBegin(m, gpu.index, CHANNEL_TYPE_MEMOPS, PURPOSE_REPLAY)
@@ -80,6 +81,7 @@ export function pushCancelOnGpuGlobal(m: Model, gpu: Gpu, instance: number, batc
 export function cancelFaultPreciseVa(m: Model, gpu: Gpu, fault: number, cancelVaMode: number): number {
   const c = gpu.replayable.batch.faultCache;
   const replayTracker = gpu.replayable.replayTracker;
+  if (m.res.why !== null) m.res.why.enter('cancel_fault_precise_va', m.k.now, { gpu: gpu.index });
   toolsRecordFatalFault(m, gpu.id, c.faultType[fault], c.accessType[fault], c.fatalReason[fault], c.page[fault]);
   const push = pushBeginAcquire(m, gpu.index, CHANNEL_TYPE_MEMOPS, PURPOSE_CANCEL, replayTracker);
   const filter = cancelVaMode === CANCEL_VA_MODE_ALL ? CANCEL_ALL : CANCEL_WRITE_AND_ATOMIC;
@@ -113,6 +115,10 @@ export function faultBufferFlushLocked(
   let get = rf.cachedGet;
   const put = rf.cachedPut;
   let charged = m.k.now;
+  if (m.res.why !== null) {
+    const discarded = put >= get ? put - get : put + rf.maxFaults - get;
+    m.res.why.enter('fault_buffer_flush_locked', m.k.now, { gpu: gpu.index, mode, discarded });
+  }
   while (get !== put) {
     if (!faultBufferHalEntryIsValid(m, gpu, get)) {
       const status = waitForValidEntry(m, gpu, get);
@@ -129,5 +135,7 @@ export function faultBufferFlushLocked(
     m.k.now = Math.round(charged);
   }
   writeGet(m, gpu, get);
-  return pushReplayOnGpu(m, gpu, replayType, batch);
+  const status = pushReplayOnGpu(m, gpu, replayType, batch);
+  if (m.res.why !== null) m.res.why.leave?.('fault_buffer_flush_locked', m.k.now);
+  return status;
 }

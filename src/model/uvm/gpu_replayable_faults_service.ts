@@ -121,6 +121,36 @@ function addPage(
   return true;
 }
 
+/** What becomes of one fault of a block; only what is serviced concerns the block service. */
+type FaultOutcome = 'serviced' | 'duplicate' | 'authorised' | 'throttled' | 'fatal' | 'invalidPrefetch';
+
+/** Reports a fault on page `page` of a block, and decides what becomes of it. `previous` is the one before, or -1. */
+function considerFault(
+  m: Model,
+  gpu: Gpu,
+  block: VaBlock,
+  context: ServiceBlockContext,
+  fault: number,
+  previous: number,
+  page: number,
+): FaultOutcome {
+  const batch = gpu.replayable.batch;
+  const c = batch.faultCache;
+  const firstTry = context.numRetries === 0;
+  c.flags[fault] &= ~(FAULT_THROTTLED | FAULT_INVALID_PREFETCH);
+  m.k.now = Math.round(m.k.now + m.cost.serviceEntry);
+  const isDuplicate = checkFaultEntryDuplicate(c, fault, previous);
+  if (firstTry) updateBatchAndNotifyFault(m, gpu, batch, fault, isDuplicate);
+  if (isDuplicate) {
+    faultEntryDuplicateFlags(batch, fault, previous);
+    if ((c.flags[previous] & FAULT_IS_FATAL) === 0) return 'duplicate';
+  }
+  const access = checkFaultAccessPermissions(m, gpu, batch, block, fault, page, firstTry);
+  if (access === ACCESS_NONE) return (c.flags[fault] & FAULT_IS_FATAL) !== 0 ? 'fatal' : 'invalidPrefetch';
+  if (vaBlockPageIsGpuAuthorized(block, page, gpu.id, accessTypeToProt(access))) return 'authorised';
+  return addPage(m, gpu, block, context, fault, page, access) ? 'serviced' : 'throttled';
+}
+
 /**
  * Walks the sorted faults of one block from `first` on, reports them, and services the most intrusive of each page
  * (service_fault_batch_block_locked). Returns how many it walked, or a driver status with the sign turned. A retry does
@@ -135,7 +165,6 @@ function serviceFaultBatchBlockLocked(m: Model, gpu: Gpu, block: VaBlock, first:
   const space = block.range.space.id;
   const outerPage = block.startPage + block.n;
   const count = batch.numCoalescedFaults;
-  const firstTry = context.numRetries === 0;
   let firstPage = block.n;
   let lastPage = -1;
   let pages = 0;
@@ -148,19 +177,9 @@ function serviceFaultBatchBlockLocked(m: Model, gpu: Gpu, block: VaBlock, first:
     const fault = ordered[i];
     if (c.page[fault] >= outerPage || c.vaSpace[fault] !== space) break;
     const page = c.page[fault] - block.startPage;
-    c.flags[fault] &= ~(FAULT_THROTTLED | FAULT_INVALID_PREFETCH);
-    m.k.now = Math.round(m.k.now + m.cost.serviceEntry);
-    const previous = i > first ? ordered[i - 1] : -1;
-    const isDuplicate = checkFaultEntryDuplicate(c, fault, previous);
-    if (firstTry) updateBatchAndNotifyFault(m, gpu, batch, fault, isDuplicate);
-    if (isDuplicate) {
-      faultEntryDuplicateFlags(batch, fault, previous);
-      if ((c.flags[previous] & FAULT_IS_FATAL) === 0) continue;
-    }
-    const access = checkFaultAccessPermissions(m, gpu, batch, block, fault, page, firstTry);
-    if (access === ACCESS_NONE) continue;
-    if (vaBlockPageIsGpuAuthorized(block, page, gpu.id, accessTypeToProt(access))) continue;
-    if (!addPage(m, gpu, block, context, fault, page, access)) continue;
+    const outcome = considerFault(m, gpu, block, context, fault, i > first ? ordered[i - 1] : -1, page);
+    if (m.res.why !== null) m.res.why.outcome?.(block, page, gpu.id, outcome, fault);
+    if (outcome !== 'serviced') continue;
     pages++;
     if (page < firstPage) firstPage = page;
     if (page > lastPage) lastPage = page;
@@ -214,6 +233,10 @@ function serviceFaultBatchFatalNotify(m: Model, gpu: Gpu, index: number, status:
   if (c.accessType[fault] === ACCESS_PREFETCH) markFaultInvalidPrefetch(batch, fault);
   else markFaultFatal(batch, fault, statusToFatalFaultReason(status), CANCEL_VA_MODE_ALL);
   updateBatchAndNotifyFault(m, gpu, batch, fault, isDuplicate);
+  if (m.res.why !== null) {
+    const fatal = (c.flags[fault] & FAULT_IS_FATAL) !== 0;
+    m.res.why.outcome?.(null, c.page[fault], gpu.id, fatal ? 'fatal' : 'invalidPrefetch', fault);
+  }
 }
 
 /**
@@ -223,6 +246,9 @@ function serviceFaultBatchFatalNotify(m: Model, gpu: Gpu, index: number, status:
 export function serviceFaultBatchDispatch(m: Model, gpu: Gpu, space: VaSpace, index: number): number {
   const batch = gpu.replayable.batch;
   const page = batch.faultCache.page[batch.orderedFaultCache[index]];
+  if (m.res.why !== null) {
+    m.res.why.enter('service_fault_batch_dispatch', m.k.now, { gpu: gpu.index, page, index });
+  }
   const block = vaBlockFindCreate(m, space, page);
   if (block !== null) return serviceFaultBatchBlock(m, gpu, block, index);
   serviceFaultBatchFatalNotify(m, gpu, index, NV_ERR_INVALID_ADDRESS);
@@ -266,6 +292,7 @@ function serviceVaSpaceFaults(m: Model, gpu: Gpu, space: VaSpace, index: number)
  */
 export function serviceFaultBatch(m: Model, gpu: Gpu): number {
   const batch = gpu.replayable.batch;
+  if (m.res.why !== null) m.res.why.enter('service_fault_batch', m.k.now, { gpu: gpu.index });
   let i = 0;
   while (i < batch.numCoalescedFaults) {
     const space = m.vaSpaces[batch.faultCache.vaSpace[batch.orderedFaultCache[i]]];
@@ -274,5 +301,6 @@ export function serviceFaultBatch(m: Model, gpu: Gpu): number {
     vaSpaceUnlockRead(m, space);
     if (i < 0) return -i;
   }
+  if (m.res.why !== null) m.res.why.leave?.('service_fault_batch', m.k.now);
   return NV_OK;
 }

@@ -116,29 +116,41 @@ export interface FaultCache {
   vaSpace: Int32Array;
 }
 
+/** Zeroed rows. One buffer holds all columns: it is large, and mostly never touched. */
 export function createFaultCache(entries: number): FaultCache {
+  const buffer = new ArrayBuffer(entries * 61);
+  let at = 0;
+  const next = (bytes: number): number => {
+    at += entries * bytes;
+    return at - entries * bytes;
+  };
+  const doubles = (): Float64Array => new Float64Array(buffer, next(8), entries);
+  const ints = (): Int32Array => new Int32Array(buffer, next(4), entries);
+  const shorts = (): Uint16Array => new Uint16Array(buffer, next(2), entries);
+  const bytes = (): Uint8Array => new Uint8Array(buffer, next(1), entries);
+  // By falling size, so that every column is aligned.
   return {
-    page: new Float64Array(entries),
-    instance: new Float64Array(entries),
-    aperture: new Int32Array(entries),
-    veId: new Uint8Array(entries),
-    timestamp: new Float64Array(entries),
-    faultType: new Uint8Array(entries),
-    accessType: new Uint8Array(entries),
-    accessMask: new Uint8Array(entries),
-    accessOrder: new Uint8Array(entries),
-    clientType: new Uint8Array(entries),
-    client: new Uint8Array(entries),
-    gpc: new Uint8Array(entries),
-    utlb: new Uint16Array(entries),
-    engineId: new Uint16Array(entries),
-    flags: new Uint8Array(entries),
-    fatalReason: new Uint8Array(entries),
-    cancelVaMode: new Uint8Array(entries),
-    numInstances: new Int32Array(entries),
-    next: new Int32Array(entries),
-    prev: new Int32Array(entries),
-    vaSpace: new Int32Array(entries),
+    page: doubles(),
+    instance: doubles(),
+    timestamp: doubles(),
+    aperture: ints(),
+    numInstances: ints(),
+    next: ints(),
+    prev: ints(),
+    vaSpace: ints(),
+    utlb: shorts(),
+    engineId: shorts(),
+    veId: bytes(),
+    faultType: bytes(),
+    accessType: bytes(),
+    accessMask: bytes(),
+    accessOrder: bytes(),
+    clientType: bytes(),
+    client: bytes(),
+    gpc: bytes(),
+    flags: bytes(),
+    fatalReason: bytes(),
+    cancelVaMode: bytes(),
   };
 }
 

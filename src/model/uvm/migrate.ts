@@ -7,7 +7,13 @@
  */
 import { maskAndNot, maskCopy, maskIsEmpty, maskSetRegion, maskZero } from '../../base/page_mask.ts';
 import { PAGES_PER_BLOCK } from '../../base/units.ts';
-import { LOCK_ORDER_MMAP_LOCK, LOCK_ORDER_VA_BLOCK, LOCK_ORDER_VA_SPACE, lockAcquire, lockRelease } from '../kernel/lock.ts';
+import {
+  LOCK_ORDER_MMAP_LOCK,
+  LOCK_ORDER_VA_BLOCK,
+  LOCK_ORDER_VA_SPACE,
+  lockAcquire,
+  lockRelease,
+} from '../kernel/lock.ts';
 import type { Model } from '../state.ts';
 import { INVALID_ID } from './processors.ts';
 import { rangeGroupAllMigratable, rangeGroupMigratable } from './range_group.ts';
@@ -39,17 +45,7 @@ function blockMigrateAddMappings(m: Model, block: VaBlock, first: number, outer:
   maskSetRegion(w, S_CALLER, first, outer);
   maskAndNot(w, S_CALLER, block.w, B_MAYBE_MAPPED);
   vaBlockMap(m, block, bc, destination, w, S_CALLER, PROT_READ_WRITE_ATOMIC, MAP_REMOTE_INVALID);
-  vaBlockAddMappingsAfterMigration(
-    m,
-    block,
-    bc,
-    destination,
-    destination,
-    w,
-    S_CALLER,
-    PROT_READ_WRITE_ATOMIC,
-    0,
-  );
+  vaBlockAddMappingsAfterMigration(m, block, bc, destination, destination, w, S_CALLER, PROT_READ_WRITE_ATOMIC, 0);
   maskZero(w, S_DID_NOT_MIGRATE);
   maskSetRegion(w, S_DID_NOT_MIGRATE, first, outer);
   vaBlockMigrateMapMappedPages(m, block, bc, w, S_DID_NOT_MIGRATE, destination);
@@ -169,6 +165,9 @@ export function uvmMigrate(
 ): number {
   lockAcquire(m, LOCK_ORDER_MMAP_LOCK, space.id, true);
   lockAcquire(m, LOCK_ORDER_VA_SPACE, space.id, true);
+  if (m.res.why !== null) {
+    m.res.why.enter('uvm_api_migrate', m.k.now, { startPage, outerPage, processor: destination });
+  }
   m.k.now += m.cost.migrateCall;
   const first = space.ranges[vaRangeIndex(space, startPage)];
   let status = NV_ERR_INVALID_ADDRESS;

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MASK_PAGES, MASK_WORDS, maskSet, maskSetRegion, maskTest, maskZero } from '../../base/page_mask.ts';
 import { createPrng, type Prng, prngBelow, prngChance } from '../../base/prng.ts';
+import { createSlab } from '../../base/slab.ts';
 import type { Model } from '../state.ts';
 import type { Why } from '../why.ts';
 import { type ModuleParameters, parseModuleParameters } from './params.ts';
@@ -43,7 +44,7 @@ interface Bench {
 /** A block of n pages that begins `misaligned` pages into a 2 MiB of address space. */
 function bench(n: number, misaligned = 0, input: Record<string, unknown> = {}): Bench {
   const m = { spec: { gpus: 2 }, params: parameters(input), res: { why: null } } as unknown as Model;
-  const space = { rangeGroupRanges: [] as RangeGroupRange[], prefetchDisabled: false };
+  const space = { rangeGroupRanges: [] as RangeGroupRange[], prefetchDisabled: false, slab: createSlab() };
   const policy = { preferredLocation: INVALID_ID, accessedBy: 0, readDuplication: 0 };
   const range = { policy, space } as unknown as VaRange;
   const block = vaBlockCreate(0, range, FAR + misaligned, n, 2);

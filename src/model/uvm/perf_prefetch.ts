@@ -272,12 +272,16 @@ function fillPrefetchMask(
     if (thrashing !== null && maskTest(thrashing, 0, page)) continue;
     if (why !== null) reportLevels(m, block, page, offset, threshold);
     const height = highestPassing(page + offset, n + offset, threshold);
-    if (height < 0) continue;
+    if (height < 0) {
+      if (why !== null) why.prefetchRegion?.(block, page, 0, 0);
+      continue;
+    }
     const first = ((page + offset) >>> height) << height;
     const outer = Math.min(first + (1 << height) - offset, n);
     // A node that begins before the block does not reach down to page 0: the driver takes the offset for a page index.
     const from = first < offset ? offset : first - offset;
     if (from < outer) maskSetRegion(w, S_PREFETCH, from, outer);
+    if (why !== null) why.prefetchRegion?.(block, page, from, Math.max(from, outer));
     if (outer === n) return;
     // The node's other pages have the same larger nodes above them, none of which passed: their answer is this one.
     if (why === null) next = outer;

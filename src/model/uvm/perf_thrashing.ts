@@ -62,11 +62,14 @@ function isEnabled(m: Model, block: VaBlock): boolean {
   return m.params.uvm_perf_thrashing_enable !== 0 && !block.range.space.thrashingDisabled;
 }
 
+/** Masks of a block whose pages are not looked at yet: shared, and nothing is ever set in them. */
+const NO_MASKS = new Uint32Array(T_WORDS);
+
 function createBlockThrashing(): BlockThrashing {
   return {
     pages: null,
     numThrashingPages: 0,
-    w: new Uint32Array(T_WORDS),
+    w: NO_MASKS,
     pinnedCount: 0,
     lastProcessor: INVALID_ID,
     lastTime: 0,
@@ -145,7 +148,10 @@ function recordEvent(m: Model, block: VaBlock, processor: number, first: number,
       thrashing.lastTime !== 0 &&
       thrashing.lastProcessor !== processor &&
       now - thrashing.lastTime <= m.params.thrashingLapseNs;
-    if (suspicious) thrashing.pages = createPages(block.n);
+    if (suspicious) {
+      thrashing.pages = createPages(block.n);
+      thrashing.w = new Uint32Array(T_WORDS);
+    }
   }
   if (thrashing.pages !== null) {
     for (let page = first; page < first + count; page++) {

@@ -172,6 +172,7 @@ export function thrashingResetPage(m: Model, block: VaBlock, page: number): void
   assert(thrashing !== null && thrashing.pages !== null, 'a page is reset in a block without thrashing data');
   const pages = thrashing.pages;
   assert(maskTest(thrashing.w, T_THRASHING_PAGES, page), 'a page is reset that does not thrash');
+  if (m.res.why !== null) m.res.why.thrashingReset?.(block, page);
   thrashingThrottlingResetPage(m, block, pages, page);
   if (pages.pinned[page] !== 0) unpinPage(m, block, thrashing, pages, page);
   pages.lastTime[page] = 0;

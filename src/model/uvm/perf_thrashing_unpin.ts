@@ -21,6 +21,7 @@ export function thrashingUnpinPages(m: Model, spaceId: number, generation: numbe
   const list = space.thrashing;
   if (generation !== list.unpinGeneration) return;
   m.k.now = Math.max(m.k.now, space.writeFreeAt);
+  if (m.res.why !== null) m.res.why.enter('thrashing_unpin_pages', m.k.now);
   lockAcquire(m, LOCK_ORDER_VA_SPACE, space.id, true);
   for (;;) {
     const entry = list.pinned[0];

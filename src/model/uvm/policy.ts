@@ -6,22 +6,30 @@
  * Left out: HMM and ATS memory, NUMA nodes, GPUs that cannot fault, discard.
  */
 import { maskAnd, maskAndNot, maskCopy, maskIsEmpty } from '../../base/page_mask.ts';
-import { LOCK_ORDER_MMAP_LOCK, LOCK_ORDER_VA_BLOCK, LOCK_ORDER_VA_SPACE, lockAcquire, lockRelease } from '../kernel/lock.ts';
+import {
+  LOCK_ORDER_MMAP_LOCK,
+  LOCK_ORDER_VA_BLOCK,
+  LOCK_ORDER_VA_SPACE,
+  lockAcquire,
+  lockRelease,
+} from '../kernel/lock.ts';
 import type { Model } from '../state.ts';
-import { INVALID_ID, processorFirst, processorNext } from './processors.ts';
-import { rangeGroupAssignRange, rangeGroupMarkMigrated, rangeGroupMigratable } from './range_group.ts';
-import { NV_ERR_INVALID_ADDRESS, NV_OK } from './status.ts';
-import { trackerWait } from './tracker.ts';
+import { CPU_ID, INVALID_ID, processorFirst, processorNext } from './processors.ts';
+import {
+  createRangeGroupIter,
+  rangeGroupAllMigratable,
+  rangeGroupAssignRange,
+  rangeGroupMarkMigrated,
+  rangeGroupMigratabilityFirst,
+  rangeGroupMigratabilityNextSafe,
+} from './range_group.ts';
+import { rangeGroupVaRangeMigrate } from './range_group_migrate.ts';
+import { NV_ERR_INVALID_ADDRESS, NV_ERR_INVALID_DEVICE, NV_OK } from './status.ts';
+import { type Tracker, trackerWait } from './tracker.ts';
 import { mappedOffset, policyIsReadDuplicate, residentOffset, residentWords } from './va_block.ts';
 import { vaBlockMakeResident, vaBlockMakeResidentReadDuplicate } from './va_block_copy.ts';
 import { vaBlockAddMappings, vaBlockUnmap } from './va_block_map.ts';
-import {
-  B_READ_DUPLICATED,
-  CAUSE_API_HINT,
-  PROT_READ_ONLY,
-  S_CALLER,
-  type VaBlock,
-} from './va_block_types.ts';
+import { B_READ_DUPLICATED, CAUSE_API_HINT, PROT_READ_ONLY, S_CALLER, type VaBlock } from './va_block_types.ts';
 import { vaRangeSplit } from './va_range.ts';
 import {
   READ_DUPLICATION_DISABLED,
@@ -115,6 +123,27 @@ function unmapRemotePages(m: Model, block: VaBlock, preferred: number): void {
   }
 }
 
+/** Iterator of the two functions below, reused. */
+const windows = createRangeGroupIter();
+
+/** Memory that may not migrate goes to its new preferred location at once. */
+function migrateNonMigratable(m: Model, space: VaSpace, startPage: number, outerPage: number): number {
+  const tracker: Tracker = [];
+  let status = NV_OK;
+  for (let i = vaRangeIndex(space, startPage); i < space.ranges.length && status === NV_OK; i++) {
+    const range = space.ranges[i];
+    if (range.startPage >= outerPage) break;
+    const end = Math.min(range.outerPage, outerPage);
+    rangeGroupMigratabilityFirst(space, Math.max(range.startPage, startPage), end, windows);
+    for (; windows.valid && status === NV_OK; rangeGroupMigratabilityNextSafe(space, windows, end)) {
+      if (windows.migratable) continue;
+      status = rangeGroupVaRangeMigrate(m, range, windows.startPage, windows.outerPage, tracker);
+    }
+  }
+  trackerWait(m, tracker);
+  return status;
+}
+
 /** uvm_va_range_set_preferred_location */
 function rangeSetPreferredLocation(m: Model, range: VaRange, preferred: number): number {
   const policy = range.policy;
@@ -123,8 +152,10 @@ function rangeSetPreferredLocation(m: Model, range: VaRange, preferred: number):
   rangeGroupMarkMigrated(space, range.startPage, range.outerPage);
   if (preferred === INVALID_ID && space.rangeGroupRanges.length > 0) {
     // Intervals that may not migrate lose their group with their preferred location.
-    for (let page = range.startPage; page < range.outerPage; page++) {
-      if (!rangeGroupMigratable(space, page)) rangeGroupAssignRange(space, null, page, page + 1);
+    const end = range.outerPage;
+    rangeGroupMigratabilityFirst(space, range.startPage, end, windows);
+    for (; windows.valid; rangeGroupMigratabilityNextSafe(space, windows, end)) {
+      if (!windows.migratable) rangeGroupAssignRange(space, null, windows.startPage, windows.outerPage);
     }
   }
   const old = policy.preferredLocation;
@@ -139,8 +170,9 @@ function rangeSetPreferredLocation(m: Model, range: VaRange, preferred: number):
 }
 
 /**
- * uvm_set_preferred_location and uvm_unset_preferred_location (`preferred` = INVALID_ID): moves nothing. Pages are
- * absolute and half open, as in all calls below. Returns a status.
+ * uvm_set_preferred_location and uvm_unset_preferred_location (`preferred` = INVALID_ID): moves nothing but what range
+ * groups keep from migrating, and refuses a GPU that can fault as the home of that. Pages are absolute and half open, as
+ * in all calls below. Returns a status.
  */
 export function policySetPreferredLocation(
   m: Model,
@@ -149,14 +181,29 @@ export function policySetPreferredLocation(
   outerPage: number,
   preferred: number,
 ): number {
-  return forEachRange(
+  if (m.res.why !== null) {
+    const name = preferred === INVALID_ID ? 'uvm_api_unset_preferred_location' : 'uvm_api_set_preferred_location';
+    m.res.why.enter(name, m.k.now, { startPage, outerPage, processor: preferred });
+  }
+  let pinned = false;
+  const status = forEachRange(
     m,
     space,
     startPage,
     outerPage,
     (policy) => policy.preferredLocation !== preferred,
-    (range) => rangeSetPreferredLocation(m, range, preferred),
+    (range) => {
+      if (preferred !== INVALID_ID && space.rangeGroupRanges.length > 0) {
+        const first = Math.max(range.startPage, startPage);
+        if (!rangeGroupAllMigratable(space, first, Math.min(range.outerPage, outerPage))) {
+          if (preferred !== CPU_ID) return NV_ERR_INVALID_DEVICE;
+          pinned = true;
+        }
+      }
+      return rangeSetPreferredLocation(m, range, preferred);
+    },
   );
+  return pinned && status === NV_OK ? migrateNonMigratable(m, space, startPage, outerPage) : status;
 }
 
 /** uvm_set_accessed_by, uvm_unset_accessed_by: unsetting leaves the mappings that exist. */
@@ -169,6 +216,10 @@ export function policySetAccessedBy(
   set: boolean,
 ): number {
   const bit = 1 << processor;
+  if (m.res.why !== null) {
+    const name = set ? 'uvm_api_set_accessed_by' : 'uvm_api_unset_accessed_by';
+    m.res.why.enter(name, m.k.now, { startPage, outerPage, processor });
+  }
   return forEachRange(
     m,
     space,
@@ -247,6 +298,10 @@ export function policySetReadDuplication(
   outerPage: number,
   enable: boolean,
 ): number {
+  if (m.res.why !== null) {
+    const name = enable ? 'uvm_api_enable_read_duplication' : 'uvm_api_disable_read_duplication';
+    m.res.why.enter(name, m.k.now, { startPage, outerPage });
+  }
   const wanted = enable ? READ_DUPLICATION_ENABLED : READ_DUPLICATION_DISABLED;
   return forEachRange(
     m,

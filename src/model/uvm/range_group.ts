@@ -12,7 +12,7 @@
  * Nothing below allocates, and most answers take one test, while a VA space has no interval at all.
  */
 import { assert } from '../../base/assert.ts';
-import { maskSetRegion, maskZero } from '../../base/page_mask.ts';
+import { maskIntersectsRegion, maskSetRegion, maskZero } from '../../base/page_mask.ts';
 import { INVALID_ID } from './processors.ts';
 import { NV_ERR_INVALID_ADDRESS, NV_ERR_INVALID_ARGUMENT, NV_ERR_OBJECT_NOT_FOUND, NV_OK } from './status.ts';
 import type { RangeGroup, RangeGroupRange, VaSpace } from './va_range_types.ts';
@@ -374,6 +374,25 @@ export function rangeGroupMarkMigrated(space: VaSpace, startPage: number, outerP
   const list = space.rangeGroupRanges;
   for (let i = lowerBound(list, startPage); i < list.length && list[i].startPage < outerPage; i++) {
     rangeGroupRangeMarkMigrated(space, list[i]);
+  }
+}
+
+/**
+ * Puts the intervals that hold a page of the mask `words[offset]` of a block on the migrated lists of their groups: data
+ * leaves its preferred location, or the CPU maps it there.
+ */
+export function rangeGroupMarkMigratedPages(
+  space: VaSpace,
+  startPage: number,
+  n: number,
+  words: Uint32Array,
+  offset: number,
+): void {
+  const list = space.rangeGroupRanges;
+  for (let i = lowerBound(list, startPage); i < list.length && list[i].startPage < startPage + n; i++) {
+    const first = Math.max(list[i].startPage - startPage, 0);
+    const outer = Math.min(list[i].outerPage - startPage, n);
+    if (maskIntersectsRegion(words, offset, first, outer)) rangeGroupRangeMarkMigrated(space, list[i]);
   }
 }
 

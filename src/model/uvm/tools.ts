@@ -85,7 +85,10 @@ function createLog(capacity: number): EventLog {
   };
 }
 
-function grow<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(old: T, capacity: number): T {
+function grow<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(
+  old: T,
+  capacity: number,
+): T {
   const bigger = new (old.constructor as new (n: number) => T)(capacity);
   bigger.set(old as never);
   return bigger;
@@ -168,6 +171,7 @@ function record(m: Model, kind: number, page: number): number {
   log.page[i] = page;
   log.step[i] = t.step;
   log.time[i] = m.k.now;
+  if (m.res.why !== null) m.res.why.event?.(i);
   if (t.traced) m.k.now += m.cost.toolsEvent;
   return i;
 }
@@ -296,7 +300,14 @@ export function toolsMigrationBegin(m: Model): void {
 }
 
 /** One maximal run of pages with one cause; `cause` is the driver's internal one. */
-export function toolsMigrationRun(m: Model, from: number, to: number, page: number, pages: number, cause: number): void {
+export function toolsMigrationRun(
+  m: Model,
+  from: number,
+  to: number,
+  page: number,
+  pages: number,
+  cause: number,
+): void {
   const i = defer(m, EVENT_MIGRATION, page);
   const log = m.tools.deferred;
   log.a[i] = MIGRATION_CAUSE[cause];

@@ -7,6 +7,7 @@
  * Left out: HMM, several NUMA nodes, eviction, discard ioctl (its masks are honoured), GPUs that cannot fault.
  */
 import { MASK_WORDS, maskIsEmpty, maskTest } from '../../base/page_mask.ts';
+import { slabTake } from '../../base/slab.ts';
 import { PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
 import type { Model } from '../state.ts';
 import { CPU_ID, INVALID_ID, processorFindClosest } from './processors.ts';
@@ -44,7 +45,7 @@ export function vaBlockCreate(id: number, range: VaRange, startPage: number, n: 
     startPage,
     n,
     range,
-    w: new Uint32Array(B_WORDS),
+    w: slabTake(range.space.slab, B_WORDS),
     resident: 0,
     mapped: 0,
     evictedGpus: 0,
@@ -93,7 +94,7 @@ export function vaBlockGpuStateGetAlloc(block: VaBlock, gpuId: number): BlockGpu
   const have = block.gpus[gpuId - 1];
   if (have !== null) return have;
   const state: BlockGpuState = {
-    w: new Uint32Array(G_WORDS),
+    w: slabTake(block.range.space.slab, G_WORDS),
     pteIs2m: false,
     has2mEntry: false,
     hasBigTable: false,

@@ -19,6 +19,7 @@ import {
   maskNextClear,
   maskNextSet,
   maskOr,
+  maskRegionWeight,
   maskSetRegion,
   maskTest,
   maskWeight,
@@ -41,6 +42,7 @@ import {
   pushMemset,
   pushTimestamp,
 } from './push.ts';
+import { rangeGroupMarkMigratedPages } from './range_group.ts';
 import { NV_ERR_NO_MEMORY, NV_OK } from './status.ts';
 import {
   toolsMigrationAttach,
@@ -108,6 +110,7 @@ function cpuChunkAlloc(m: Model, block: VaBlock, first: number, outer: number, a
   const zero = !maskContainsRegion(anywhere, o, first, outer);
   m.k.now += m.cost.cpuChunkAlloc;
   if (zero) m.k.now += m.cost.cpuZeroPage * (outer - first);
+  if (m.res.why !== null) m.res.why.populate?.(block, CPU_ID, first, outer - first, zero ? outer - first : 0);
   if (m.contents !== null) {
     if (zero) contentsZero(m.contents, CPU_ID, block.startPage + first, outer - first);
     else contentsForget(m.contents, CPU_ID, block.startPage + first, outer - first);
@@ -214,6 +217,10 @@ function blockPopulatePagesGpu(
     m.k.now += m.cost.gpuChunkAlloc;
     if (m.contents !== null) contentsForget(m.contents, gpuId, block.startPage + first, outer - first);
     maskSetRegion(state.w, G_ALLOCATED, first, outer);
+    if (m.res.why !== null) {
+      const zeroed = outer - first - maskRegionWeight(w, C_TMP, first, outer);
+      m.res.why.populate?.(block, gpuId, first, outer - first, zeroed);
+    }
     push = zeroNewGpuChunk(m, block, gpuId, first, outer, w, C_TMP, push);
     page = maskNextSet(w, C_POPULATE, outer, block.n);
   }
@@ -301,6 +308,9 @@ function copyBetween(
   const w = context.w;
   const count = maskWeight(w, C_SOURCE);
   if (count === 0) return 0;
+  if (source === block.range.policy.preferredLocation && context.cause !== CAUSE_EVICTION) {
+    rangeGroupMarkMigratedPages(block.range.space, block.startPage, block.n, w, C_SOURCE);
+  }
   const contiguous = isBlockPhysContig(block, source) && isBlockPhysContig(block, destination);
   context.allInvolvedProcessors |= (1 << destination) | (1 << source);
   const push = copyBeginPush(m, block, destination, source);
@@ -367,7 +377,16 @@ function copyFromMask(
     if (dw !== null) maskAndNot(w, C_SOURCE, dw, residentOffset(destination));
     if (migrated >= 0) maskAndNot(w, C_SOURCE, w, migrated);
     copied += copyBetween(
-      m, block, context, destination, source, prefetch, prefetchOffset, copyMode, stagedHop, localTracker,
+      m,
+      block,
+      context,
+      destination,
+      source,
+      prefetch,
+      prefetchOffset,
+      copyMode,
+      stagedHop,
+      localTracker,
     );
     if (migrated >= 0) maskOr(w, migrated, w, C_SOURCE);
   }
@@ -402,12 +421,34 @@ function blockCopyResidentPages(
     if (destination === CPU_ID) {
       const sources = block.resident & ~1;
       copyFromMask(
-        m, block, context, CPU_ID, sources, C_COPY, C_MIGRATED, prefetch, prefetchOffset, copyMode, false, missing,
+        m,
+        block,
+        context,
+        CPU_ID,
+        sources,
+        C_COPY,
+        C_MIGRATED,
+        prefetch,
+        prefetchOffset,
+        copyMode,
+        false,
+        missing,
       );
     } else {
       const direct = block.range.space.processors.canCopyFrom[destination] & block.resident & ~(1 << destination);
       copyFromMask(
-        m, block, context, destination, direct, C_COPY, C_MIGRATED, prefetch, prefetchOffset, copyMode, false, missing,
+        m,
+        block,
+        context,
+        destination,
+        direct,
+        C_COPY,
+        C_MIGRATED,
+        prefetch,
+        prefetchOffset,
+        copyMode,
+        false,
+        missing,
       );
       if (staged) {
         copyStaged(m, block, context, destination, direct, prefetch, prefetchOffset, copyMode);
@@ -432,16 +473,12 @@ function copyStaged(
   const w = context.w;
   const sources = block.resident & ~direct & ~(1 << destination) & ~1;
   const pages = maskWeight(w, C_STAGED);
-  copyFromMask(
-    m, block, context, CPU_ID, sources, C_STAGED, -1, prefetch, prefetchOffset, copyMode, true, pages,
-  );
+  copyFromMask(m, block, context, CPU_ID, sources, C_STAGED, -1, prefetch, prefetchOffset, copyMode, true, pages);
   trackerAddTracker(block.tracker, localTracker);
   localTracker.length = 0;
   maskCopy(w, C_SOURCE, w, C_STAGED);
   maskAndNot(w, C_SOURCE, w, C_MIGRATED);
-  copyBetween(
-    m, block, context, destination, CPU_ID, prefetch, prefetchOffset, copyMode, false, localTracker,
-  );
+  copyBetween(m, block, context, destination, CPU_ID, prefetch, prefetchOffset, copyMode, false, localTracker);
   maskOr(w, C_MIGRATED, w, C_SOURCE);
 }
 
@@ -462,6 +499,7 @@ export function vaBlockMakeResidentCopy(
 ): number {
   const w = context.w;
   context.cause = cause;
+  if (m.res.why !== null) m.res.why.makeResident?.(block, destination, pw, po, cause, false);
   if (destination !== CPU_ID) vaBlockGpuStateGetAlloc(block, destination);
   const dw = residentWords(block, destination) as Uint32Array;
   const mapped = block.mapped;
@@ -603,6 +641,7 @@ export function vaBlockMakeResidentReadDuplicate(
   const w = context.w;
   context.cause = cause;
   assert(cause !== CAUSE_EVICTION, 'eviction never duplicates');
+  if (m.res.why !== null) m.res.why.makeResident?.(block, destination, pw, po, cause, true);
   if (destination !== CPU_ID) vaBlockGpuStateGetAlloc(block, destination);
   const residents = block.resident;
   for (let id = processorFirst(residents); id !== INVALID_ID; id = processorNext(residents, id)) {

@@ -65,11 +65,18 @@ function blockCpuFaultLocked(m: Model, block: VaBlock, page: number, write: bool
   const access = write ? ACCESS_ATOMIC_STRONG : ACCESS_READ;
   const needed = write ? PROT_READ_WRITE_ATOMIC : PROT_READ_ONLY;
   const permission = vaBlockCheckLogicalPermissions(m, block, CPU_ID, page, needed);
-  if (permission !== NV_OK) return permission;
-  if (skipFaultWithValidPermissions(m, block, page, write)) return NV_OK;
+  if (permission !== NV_OK) {
+    if (m.res.why !== null) m.res.why.outcome?.(block, page, CPU_ID, 'fatal', -1);
+    return permission;
+  }
+  if (skipFaultWithValidPermissions(m, block, page, write)) {
+    if (m.res.why !== null) m.res.why.outcome?.(block, page, CPU_ID, 'spurious', -1);
+    return NV_OK;
+  }
   const hint = perfThrashingGetHint(m, block, page, CPU_ID);
   if (hint.type === THRASHING_HINT_THROTTLE) {
     context.wakeupTime = hint.endTime;
+    if (m.res.why !== null) m.res.why.outcome?.(block, page, CPU_ID, 'throttled', -1);
     return NV_WARN_MORE_PROCESSING_REQUIRED;
   }
   const w = context.w;
@@ -103,6 +110,7 @@ function blockCpuFaultLocked(m: Model, block: VaBlock, page: number, write: bool
   context.accessType[page] = access;
   context.firstPage = page;
   context.outerPage = page + 1;
+  if (m.res.why !== null) m.res.why.outcome?.(block, page, CPU_ID, 'serviced', -1);
   return vaBlockServiceLocked(m, CPU_ID, block, context);
 }
 
@@ -118,6 +126,9 @@ export const CPU_FAULT_FATAL = -2;
  */
 export function vaSpaceCpuFault(m: Model, space: VaSpace, page: number, write: boolean, retries: number): number {
   lockAcquire(m, LOCK_ORDER_VA_SPACE, space.id, true);
+  if (m.res.why !== null) {
+    m.res.why.enter('uvm_va_space_cpu_fault', m.k.now, { page, write, retries });
+  }
   m.k.now += retries === 0 ? m.cost.cpuFaultEntry : 0;
   const block = vaBlockFindCreate(m, space, page);
   if (block === null) {
@@ -151,10 +162,12 @@ export function vaSpaceCpuFault(m: Model, space: VaSpace, page: number, write: b
   if (status !== NV_OK) {
     const reason = status === NV_ERR_NO_MEMORY ? REASON_OUT_OF_MEMORY : REASON_INVALID_PERMISSIONS;
     toolsRecordFatalFault(m, CPU_ID, 0, write ? ACCESS_ATOMIC_STRONG : ACCESS_READ, reason, page);
+    if (m.res.why !== null) m.res.why.leave?.('uvm_va_space_cpu_fault', m.k.now);
     return CPU_FAULT_FATAL;
   }
   toolsFlush(m);
   if (m.tools.traced) m.k.now += m.cost.cpuFaultFlush;
+  if (m.res.why !== null) m.res.why.leave?.('uvm_va_space_cpu_fault', m.k.now);
   return CPU_FAULT_DONE;
 }
 

@@ -29,15 +29,8 @@ import type { Model } from '../state.ts';
 import { CHANNEL_TYPE_MEMOPS } from './channel.ts';
 import { perfEventNotifyRevocation } from './perf_events.ts';
 import { CPU_ID, INVALID_ID, processorFindClosest, processorFirst, processorNext } from './processors.ts';
-import {
-  PURPOSE_MAP,
-  PURPOSE_REVOKE,
-  PURPOSE_UNMAP,
-  pushBeginAcquire,
-  pushEnd,
-  pushTimestamp,
-} from './push.ts';
-import { rangeGroupAllMigratable, rangeGroupMigratable } from './range_group.ts';
+import { PURPOSE_MAP, PURPOSE_REVOKE, PURPOSE_UNMAP, pushBeginAcquire, pushEnd, pushTimestamp } from './push.ts';
+import { rangeGroupAllMigratable, rangeGroupMarkMigratedPages, rangeGroupMigratable } from './range_group.ts';
 import { NV_OK } from './status.ts';
 import {
   MAP_REMOTE_INVALID,
@@ -195,6 +188,9 @@ function blockMapCpuTo(
   mmInsertPages(block.w, w, C_PTE, writable);
   m.k.now += maskWeight(w, C_PTE) * m.cost.cpuMapPage;
   block.mapped |= 1;
+  if (resident === CPU_ID && block.range.policy.preferredLocation === CPU_ID) {
+    rangeGroupMarkMigratedPages(block.range.space, block.startPage, block.n, w, C_PTE);
+  }
   if (resident !== CPU_ID && cause !== MAP_REMOTE_INVALID) {
     let first = maskNextSet(w, C_PTE, 0, block.n);
     while (first < block.n) {
@@ -462,7 +458,11 @@ export function vaBlockAddMappingsAfterMigration(
   if (policy.readDuplication === READ_DUPLICATION_UNSET) maskAndNot(w, C_MAP_OTHERS, block.w, B_READ_DUPLICATED);
   if ((processors & 1) !== 0 && !rangeGroupAllMigratable(space, block.startPage, block.startPage + block.n)) {
     maskZero(w, C_EXTRA);
-    for (let p = maskNextSet(w, C_MAP_OTHERS, 0, block.n); p < block.n; p = maskNextSet(w, C_MAP_OTHERS, p + 1, block.n)) {
+    for (
+      let p = maskNextSet(w, C_MAP_OTHERS, 0, block.n);
+      p < block.n;
+      p = maskNextSet(w, C_MAP_OTHERS, p + 1, block.n)
+    ) {
       if (rangeGroupMigratable(space, block.startPage + p)) maskSet(w, C_EXTRA, p);
     }
     if (!maskIsEmpty(w, C_EXTRA)) {
@@ -502,11 +502,18 @@ function mapByProtection(m: Model, block: VaBlock, context: VaBlockContext, proc
   }
 }
 
-/** uvm_va_block_add_mappings: the highest safe right on every page of the block that is not duplicated or discarded. */
-export function vaBlockAddMappings(m: Model, block: VaBlock, context: VaBlockContext, processor: number): void {
+/** uvm_va_block_add_mappings: the highest safe right on the pages `[first, outer)` not duplicated or discarded. */
+export function vaBlockAddMappings(
+  m: Model,
+  block: VaBlock,
+  context: VaBlockContext,
+  processor: number,
+  first = 0,
+  outer = block.n,
+): void {
   const space = block.range.space;
   byProtection.fill(0);
-  for (let page = 0; page < block.n; page++) {
+  for (let page = first; page < outer; page++) {
     if (maskTest(block.w, B_READ_DUPLICATED, page) || maskTest(block.w, B_DISCARDED, page)) continue;
     const protection = vaBlockPageComputeHighestPermission(block, processor, page);
     if (protection === PROT_NONE) continue;

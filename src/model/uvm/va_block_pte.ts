@@ -24,13 +24,7 @@ import { pageTreeGetPtes } from './mmu.ts';
 import { CPU_ID, INVALID_ID, processorFindClosest } from './processors.ts';
 import { PURPOSE_PAGE_TREE, type Push, pushBeginAcquire, pushEnd, pushPte, pushTlbInvalidate } from './push.ts';
 import { trackerAddEntry } from './tracker.ts';
-import {
-  bigPageCount,
-  bigPageFirst,
-  pageResidentProcessors,
-  supports2m,
-  vaBlockGpuStateGetAlloc,
-} from './va_block.ts';
+import { bigPageCount, bigPageFirst, pageResidentProcessors, supports2m, vaBlockGpuStateGetAlloc } from './va_block.ts';
 import {
   type BlockGpuState,
   G_ATOMIC,
@@ -90,7 +84,11 @@ function computeNewPteState(
   newState.bigPtes = 0;
   newState.bigPtesCovered = 0;
   const can2m = supports2m(block);
-  if (can2m && maskContainsRegion(w, after, 0, 512) && (resident === INVALID_ID || isBlockPhysContig(block, resident))) {
+  if (
+    can2m &&
+    maskContainsRegion(w, after, 0, 512) &&
+    (resident === INVALID_ID || isBlockPhysContig(block, resident))
+  ) {
     newState.pteIs2m = true;
     newState.needs4k = false;
     return;

@@ -34,7 +34,11 @@ import {
   pageMightReadDuplicate,
   policyIsReadDuplicate,
 } from './va_block.ts';
-import { vaBlockMakeResidentCopy, vaBlockMakeResidentFinish, vaBlockMakeResidentReadDuplicate } from './va_block_copy.ts';
+import {
+  vaBlockMakeResidentCopy,
+  vaBlockMakeResidentFinish,
+  vaBlockMakeResidentReadDuplicate,
+} from './va_block_copy.ts';
 import { vaBlockAddMappingsAfterMigration, vaBlockMap, vaBlockRevokeProtMask, vaBlockUnmap } from './va_block_map.ts';
 import {
   ACCESS_PREFETCH,
@@ -113,6 +117,9 @@ function vaBlockServiceCopy(
   const bc = context.blockContext;
   const pages = newResidencyOffset(residency);
   const cause = OPERATION_CAUSE[context.operation];
+  if (m.res.why !== null) {
+    m.res.why.enter('uvm_va_block_service_copy', m.k.now, { block: block.id, residency });
+  }
   maskZero(bc.w, C_CHANGED_RESIDENCY);
   bc.allInvolvedProcessors = 0;
   maskCopy(w, S_CALLER, w, pages);
@@ -132,8 +139,11 @@ function vaBlockServiceCopy(
   if (bc.allInvolvedProcessors === 0) return NV_OK;
   if (processor === CPU_ID) context.didMigrate = true;
   // Data that the CPU is about to see must have arrived, and no error may be pending.
-  if (context.operation === OPERATION_REPLAYABLE_FAULTS && residency === CPU_ID) return trackerWait(m, block.tracker);
-  return NV_OK;
+  if (context.operation !== OPERATION_REPLAYABLE_FAULTS || residency !== CPU_ID) return NV_OK;
+  if (m.res.why !== null) m.res.why.enter('uvm_tracker_wait', m.k.now, { for: 'the block' });
+  const status = trackerWait(m, block.tracker);
+  if (m.res.why !== null) m.res.why.leave?.('uvm_tracker_wait', m.k.now);
+  return status;
 }
 
 /** compute_new_permission: the most the faulting processor gets without causing further revocations. */
@@ -214,6 +224,9 @@ function finishRevokeProt(
     if (protection === PROT_READ_WRITE || (native & (1 << processor)) !== 0) processors &= ~native;
     const revoked =
       processor !== CPU_ID && protection === PROT_READ_WRITE_ATOMIC ? PROT_READ_WRITE : PROT_READ_WRITE_ATOMIC;
+    if (processors !== 0 && m.res.why !== null) {
+      m.res.why.enter('block_service_finish_revoke_prot', m.k.now, { block: block.id, processors, revoked });
+    }
     if (processors !== 0) vaBlockRevokeProtMask(m, block, context.blockContext, processors, w, revoke, revoked);
   }
 }
@@ -222,6 +235,7 @@ function finishRevokeProt(
 function finishMap(m: Model, processor: number, block: VaBlock, context: ServiceBlockContext): void {
   const w = context.w;
   const bc = context.blockContext;
+  if (m.res.why !== null) m.res.why.enter('block_service_finish_map', m.k.now, { block: block.id, processor });
   for (let protection = PROT_READ_ONLY; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
     const offset = mappingsOffset(protection);
     if (maskIsEmpty(w, offset)) continue;
@@ -257,6 +271,9 @@ function finishMapAccessedBy(
   context: ServiceBlockContext,
 ): void {
   if (block.range.policy.accessedBy === 0 && context.thrashingPinCount === 0) return;
+  if (m.res.why !== null) {
+    m.res.why.enter('block_service_finish_map_accessed_by', m.k.now, { block: block.id, residency });
+  }
   const w = context.w;
   const bc = context.blockContext;
   for (let protection = PROT_READ_ONLY; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
@@ -294,6 +311,9 @@ function vaBlockServiceFinish(
   const w = context.w;
   const bc = context.blockContext;
   const pages = newResidencyOffset(residency);
+  if (m.res.why !== null) {
+    m.res.why.enter('uvm_va_block_service_finish', m.k.now, { block: block.id, residency });
+  }
   if (context.readDuplicateCount === 0 || !maskIsEmpty(w, S_CALLER)) {
     vaBlockMakeResidentFinish(block, bc, residency, w, S_CALLER);
   }
@@ -304,6 +324,7 @@ function vaBlockServiceFinish(
     maskZero(w, mappingsOffset(protection));
   }
   computeNewPermissions(block, processor, residency, context);
+  if (m.res.why !== null) m.res.why.permissions?.(block, context, processor, residency);
   finishRevokeProt(m, processor, residency, block, context);
   finishMap(m, processor, block, context);
   finishMapAccessedBy(m, processor, residency, block, context);
@@ -322,6 +343,9 @@ export function vaBlockServiceLocked(
   block: VaBlock,
   context: ServiceBlockContext,
 ): number {
+  if (m.res.why !== null) {
+    m.res.why.enter('uvm_va_block_service_locked', m.k.now, { block: block.id, processor });
+  }
   getPrefetchHint(m, block, context);
   const residents = context.residentProcessors;
   for (let id = processorFirst(residents); id !== INVALID_ID; id = processorNext(residents, id)) {

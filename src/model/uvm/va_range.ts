@@ -12,6 +12,7 @@ import type { Model } from '../state.ts';
 import { pageTreeAdopt, pageTreePutPtes } from './mmu.ts';
 import { perfThrashingInfoDestroy } from './perf_thrashing.ts';
 import { CPU_ID } from './processors.ts';
+import { rangeGroupAssignRange } from './range_group.ts';
 import { trackerWait } from './tracker.ts';
 import {
   bigPageCount,
@@ -205,6 +206,7 @@ function vaBlockKill(m: Model, block: VaBlock): void {
 
 /** munmap of a whole managed allocation: every range inside `[startPage, outerPage)` is destroyed. */
 export function vaSpaceMunmap(m: Model, space: VaSpace, startPage: number, outerPage: number): void {
+  if (m.res.why !== null) m.res.why.enter('uvm_vm_close_managed', m.k.now, { startPage, outerPage });
   m.k.now += m.cost.freeCall;
   for (const range of space.ranges) {
     if (range.startPage < startPage || range.outerPage > outerPage) continue;
@@ -213,6 +215,7 @@ export function vaSpaceMunmap(m: Model, space: VaSpace, startPage: number, outer
       m.k.now += m.cost.freeBlock;
       vaBlockKill(m, block);
     }
+    if (space.rangeGroupRanges.length > 0) rangeGroupAssignRange(space, null, range.startPage, range.outerPage);
   }
   space.ranges = space.ranges.filter((range) => range.startPage < startPage || range.outerPage > outerPage);
   space.lastRange = 0;

@@ -2,9 +2,10 @@
  * Structures of uvm_va_range.h, uvm_va_policy.h, uvm_range_group.h and uvm_va_space.h (driver 580.105.08), for managed
  * ranges. External, channel, semaphore-pool and device-P2P ranges are left out, and so is HMM.
  */
+import type { Slab } from '../../base/slab.ts';
 import type { ThrashingSpace } from './perf_thrashing_page.ts';
 import type { ProcessorMasks } from './processors.ts';
-import type { VaBlock, ServiceBlockContext } from './va_block_types.ts';
+import type { ServiceBlockContext, VaBlock } from './va_block_types.ts';
 
 /** uvm_read_duplication_policy_t */
 export const READ_DUPLICATION_UNSET = 0;
@@ -60,6 +61,8 @@ export interface VaSpace {
   registeredGpus: number;
   processors: ProcessorMasks;
   blockCount: number;
+  /** Where the masks of blocks are cut from. */
+  slab: Slab;
   /** Lock release times (uvm_va_space lock, readers and writers). */
   readFreeAt: number;
   writeFreeAt: number;

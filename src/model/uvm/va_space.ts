@@ -6,6 +6,7 @@
  * Left out: HMM, external and other ranges, channels of the user, the deferred free list.
  */
 import { assert } from '../../base/assert.ts';
+import { createSlab } from '../../base/slab.ts';
 import { PAGES_PER_BLOCK } from '../../base/units.ts';
 import type { MachineSpec } from '../spec.ts';
 import type { Model } from '../state.ts';
@@ -53,6 +54,7 @@ export function vaSpaceCreate(m: Model, thrashing: ThrashingSpace): VaSpace {
     registeredGpus: ((1 << m.spec.gpus) - 1) << 1,
     processors: createProcessorMasks(m.spec),
     blockCount: 0,
+    slab: createSlab(),
     readFreeAt: 0,
     writeFreeAt: 0,
     serviceContext: createServiceBlockContext(m),

@@ -1,0 +1,54 @@
+/** The command line: which commands there are. What they do is loaded when one is called. */
+import { Command, CommanderError } from 'commander';
+import { packageVersion } from '../analysis/machines.ts';
+import { EXIT_CODES, EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError } from './command.ts';
+import { registerDemo } from './demo.ts';
+import { registerParameters } from './parameters.ts';
+import { registerReplay, registerRun } from './run.ts';
+import { registerValidate } from './validate.ts';
+
+const EXAMPLES = `
+Examples:
+  uvmlab demo                                    a first look
+  uvmlab run history.json                        what the driver would do, step by step
+  uvmlab run history.json --events out.jsonl     the same as a list of events
+  uvmlab validate recordings/*.jsonl.gz          the model against real hardware
+  uvmlab run --help                              more about one command
+`;
+
+function createProgram(): Command {
+  const program = new Command('uvmlab')
+    .description("An executable model of the GPU page-fault path of NVIDIA's UVM driver.")
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .addHelpText('after', EXAMPLES + EXIT_CODES)
+    .showHelpAfterError('(add --help for what there is)')
+    .exitOverride();
+  registerRun(program);
+  registerReplay(program);
+  registerValidate(program);
+  registerDemo(program);
+  registerParameters(program);
+  return program;
+}
+
+/** Errors whose message is meant for the user; every other one is a bug and shows its stack. */
+const USER_ERRORS = ['UsageError', 'CaseFileError', 'LineFileError'];
+
+/** Runs a command line (without node and the script) and returns the exit code. */
+export async function runCli(args: readonly string[]): Promise<number> {
+  try {
+    await createProgram().parseAsync(args, { from: 'user' });
+    return Number(process.exitCode ?? EXIT_OK);
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_OK : EXIT_USAGE;
+    const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
+    if (error instanceof UsageError || USER_ERRORS.includes(name)) {
+      process.stderr.write(`error: ${message}\n`);
+      return EXIT_USAGE;
+    }
+    process.stderr.write(`internal error (a bug in uvmlab): ${stack ?? message}\n`);
+    return EXIT_FAILED;
+  }
+}

@@ -1,0 +1,65 @@
+/** The commands `run` and `replay`: their options. */
+import type { Command } from 'commander';
+import { EXIT_CODES, UsageError } from './command.ts';
+
+const FILE_HELP = `
+FILE is a scenario (.json), or lines of scenarios or of recorded cases (.jsonl, .jsonl.gz).
+`;
+
+const OUTPUT_HELP = `
+With --events OUT.jsonl each scenario becomes one line:
+  { "scenario": NAME, "wallMicroseconds": [one per step], "events": [...], "notes": [...] }
+One that cannot run becomes { "scenario": NAME, "line": N, "error": WHY }; all others still run.
+`;
+
+const RUN_EXAMPLES = `
+Examples:
+  uvmlab run history.json
+  uvmlab run histories.jsonl --events out.jsonl
+  uvmlab run history.json --param uvm_perf_prefetch_enable=0
+  uvmlab run recordings/serial.jsonl.gz --traced --events /dev/stdout | head -1
+`;
+
+const REPLAY_EXAMPLES = `
+Examples:
+  uvmlab replay recordings/parallel.jsonl.gz
+  uvmlab replay recording.jsonl --events out.jsonl
+  uvmlab replay recording.jsonl --param uvm_perf_fault_replay_policy=1
+`;
+
+function addParameter(text: string, before: Record<string, string> = {}): Record<string, string> {
+  const at = text.indexOf('=');
+  if (at <= 0) throw new UsageError(`--param ${text}: expected NAME=VALUE; "uvmlab parameters" lists the names`);
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+}
+
+function register(program: Command, mode: 'run' | 'replay'): Command {
+  return program
+    .command(mode)
+    .argument('<FILE...>', 'scenarios or recorded cases')
+    .option('-e, --events <OUT.jsonl>', 'write the events instead of a summary')
+    .option('-p, --param <NAME=VALUE>', "set a module parameter over the scenario's own (repeatable)", addParameter)
+    .option('--traced', 'predict a program whose events are being recorded, which is slower')
+    .action(async (files: string[], options: { events?: string; param?: Record<string, string>; traced?: boolean }) => {
+      const { runFiles } = await import('./run_files.ts');
+      const { events, param = {}, traced = false } = options;
+      process.exitCode = await runFiles(mode, files, { events, param, traced });
+    });
+}
+
+export function registerRun(program: Command): void {
+  register(program, 'run')
+    .summary('run scenarios through the model')
+    .description('Runs each scenario through the model of the driver, and shows what happened in each step.')
+    .addHelpText('after', FILE_HELP + OUTPUT_HELP + RUN_EXAMPLES + EXIT_CODES);
+}
+
+export function registerReplay(program: Command): void {
+  register(program, 'replay')
+    .summary('put recorded faults through the model')
+    .description(
+      'Puts the recorded faults of each case into the fault buffer, batch by batch as the GPU delivered them, and shows ' +
+        'what the driver does with them. Of a recording nothing but the faults is read.',
+    )
+    .addHelpText('after', FILE_HELP + OUTPUT_HELP + REPLAY_EXAMPLES + EXIT_CODES);
+}
