@@ -1,6 +1,6 @@
 /**
- * What the documents name must exist: every file in a code span, and every symbol after it. A path begins with one of
- * the repository's folders; `src/a/b.ts:name` and, in the same sentence, names of functions are looked up in that file.
+ * What the documents name must exist: every path in a code span that begins with one of the repository's folders, the
+ * symbol behind it in `src/a/b.ts:name`, and every name in camelCase, which must occur somewhere in src.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,6 +10,13 @@ import { describe, expect, it } from 'vitest';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const PATH = /^(?:src|test|scripts|profiles|recordings|docs|bench|examples|\.ci)\/[\w./*<>-]*$/;
 const PATH_AND_SYMBOL = /^((?:src|test|scripts|bench)\/[\w./-]+\.(?:ts|mjs)):(\w+)$/;
+
+const CAMEL_CASE = /^[a-z]+(?:[A-Z][a-z\d]*)+$/;
+
+const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
+  .map((name) => readFileSync(join(root, 'src', name), 'utf8'));
+const identifiers = new Set(sources.flatMap((text) => text.match(/[A-Za-z]\w*/g) ?? []));
 
 interface Doc {
   path: string;
@@ -51,6 +58,8 @@ function missing(doc: Doc): string[] {
       }
     } else if (PATH.test(span) && !span.includes('<') && !exists(span)) {
       found.push(`${doc.path}: ${span} does not exist`);
+    } else if (CAMEL_CASE.test(span) && !identifiers.has(span)) {
+      found.push(`${doc.path}: nothing in src is called ${span}`);
     }
   }
   return found;
@@ -66,7 +75,7 @@ describe('documents', () => {
   it('are found out when they name what is not there', () => {
     const text = [
       'In `src/model/state.ts:Seams` and `src/model/state.ts:NoSuchThing`,',
-      'see `src/no_such_file.ts`, `profiles/*.json`, `profiles/*.toml`.',
+      'see `src/no_such_file.ts`, `profiles/*.json`, `profiles/*.toml`, `createModel`, `createNothingAtAll`.',
       '```',
       'a fence: `src/no_such_example.ts`',
       '```',
@@ -75,6 +84,7 @@ describe('documents', () => {
       'x.md: src/model/state.ts has no NoSuchThing',
       'x.md: src/no_such_file.ts does not exist',
       'x.md: profiles/*.toml does not exist',
+      'x.md: nothing in src is called createNothingAtAll',
     ]);
   });
 });

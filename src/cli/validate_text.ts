@@ -63,17 +63,15 @@ function values(identity: string | undefined): string {
 
 /** Recorded and produced events side by side around the first that differs. */
 function sideBySide(difference: ShownDifference, colors: Colors): string {
-  const { first, index, kind, recordedAround, producedAround } = difference;
-  const header = ['', kind, 'recorded', 'model', ''];
-  const rows = [header.map((cell) => colors.dim(cell))];
+  const { first, index, recordedAround, producedAround } = difference;
+  const rows = [['', '', 'recorded', 'model'].map((cell) => colors.dim(cell))];
   const last = Math.max(recordedAround.length, producedAround.length);
   for (let i = 0; i < last; i++) {
     const here = first + i === index;
     const row = [here ? '>' : '', String(first + i), values(recordedAround[i]), values(producedAround[i])];
     rows.push(here ? row.map((cell) => colors.red(cell)) : row);
   }
-  const fields = colors.dim(`    (${IDENTITY_FIELDS[kind].join(', ')})`);
-  return `${table(rows, 'rrll', '    ')}${fields}\n`;
+  return table(rows, 'rrll', '    ');
 }
 
 function caseText(result: CaseResult & { file: string }, colors: Colors): string {
@@ -82,8 +80,10 @@ function caseText(result: CaseResult & { file: string }, colors: Colors): string
   const { difference } = result;
   if (difference === null) return `${where}\n`;
   if (difference.what === 'batches') return `${where}: ${difference.message}\n`;
-  const step = difference.step === null ? '' : `: step ${difference.step}`;
-  return `${where}${step}\n${sideBySide(difference, colors)}`;
+  const { step, kind, index } = difference;
+  const place = `${step === null ? '' : `step ${step}, `}${kind} ${index}`;
+  const fields = colors.dim(`(${IDENTITY_FIELDS[kind].join(', ')})`);
+  return `${where}: ${place} ${fields}\n${sideBySide(difference, colors)}`;
 }
 
 function section(title: string, text: string, colors: Colors): string {

@@ -231,7 +231,7 @@ function unknownName(name: string): string {
   const hint = near.length > 0 ? `; did you mean ${near.join(' or ')}?` : '.';
   return (
     `unknown module parameter "${name}"${hint} ` +
-    'The valid names are those of /sys/module/nvidia_uvm/parameters; MODULE_PARAMETERS in params.ts lists them.'
+    'The valid names are those of /sys/module/nvidia_uvm/parameters; "uvmlab parameters" lists them.'
   );
 }
 

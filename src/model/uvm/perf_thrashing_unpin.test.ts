@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { createSlab } from '../../base/slab.ts';
 import { createKernel, registerHandler, runNextEvent } from '../kernel/clock.ts';
 import type { Model } from '../state.ts';
 import { parseModuleParameters } from './params.ts';
@@ -46,7 +47,15 @@ function bench(): Bench {
     thrashingHint: { type: 0, residency: INVALID_ID, processors: 0, endTime: 0 },
   } as unknown as Model;
   const thrashing = createThrashingSpace(registerHandler(m, thrashingUnpinPages));
-  const space = { id: 0, processors, thrashingDisabled: false, thrashing, readFreeAt: 0, writeFreeAt: 0 };
+  const space = {
+    id: 0,
+    processors,
+    thrashingDisabled: false,
+    thrashing,
+    slab: createSlab(),
+    readFreeAt: 0,
+    writeFreeAt: 0,
+  };
   m.vaSpaces = [space as unknown as VaSpace];
   const policy = { preferredLocation: INVALID_ID, accessedBy: 0, readDuplication: 0 };
   const range = { policy, space: m.vaSpaces[0] } as unknown as VaRange;

@@ -260,12 +260,14 @@ function writeBigAnd4k(
   const bigStart = block.startPage + bigFirst;
   const bigPte = pte === PTE_INVALID ? PTE_BIG_UNMAPPED : pte;
   const toBig = newState.bigPtes & newState.bigPtesCovered;
-  const merged = toBig & ~state.bigPtes;
-  if (merged !== 0 && state.activated4k) {
+  // Newly big pieces stop the walk first, so that nobody finds 4 KiB entries below a valid one. Those that no changing
+  // page is in stay so: a block without a 4 KiB table holds all of its pieces by big entries.
+  const merged = newState.bigPtes & ~state.bigPtes;
+  if (merged !== 0) {
     writeBig(m, push, bigStart, merged, PTE_BIG_UNMAPPED);
     pushTlbInvalidate(m, push, bigStart, bigOuter - bigFirst, false, false);
   }
-  writeBig(m, push, bigStart, toBig, bigPte);
+  writeBig(m, push, bigStart, pte === PTE_INVALID ? toBig & ~merged : toBig, bigPte);
   let small = newState.bigPtesCovered & ~newState.bigPtes;
   while (small !== 0) {
     const piece = 31 - Math.clz32(small & -small);

@@ -1,0 +1,32 @@
+/** Run by scripts/check-browser-bundle.mjs where nothing of Node exists: a tiny history, held to its known faults. */
+import profileFile from '../profiles/h200-pcie5.json' with { type: 'json' };
+import { advanceRun, createSession, parseProfile, parseScenario } from '../src/scenario/index.ts';
+import { logEvents } from '../src/trace/log_events.ts';
+
+const SCENARIO = {
+  name: 'in a browser',
+  machine: 'h200-pcie5',
+  allocations: [{ name: 'a', bytes: 2097152 }],
+  steps: [
+    { on: 'cpu', do: 'write', buffer: 'a', pages: [0, 1, 2, 3] },
+    { on: 'gpu0', do: 'read', buffer: 'a', pages: [0, 1, 2, 3] },
+  ],
+};
+
+/** Returns a line to print; throws when the run is not what it should be. */
+export function smoke(): string {
+  const profile = parseProfile(profileFile);
+  const parsed = parseScenario(SCENARIO, { 'h200-pcie5': { gpus: profile.spec.gpus } });
+  if (!parsed.ok) throw new Error(parsed.error);
+  const session = createSession(parsed.scenario, profile, { contents: true });
+  if (!session.ok) throw new Error(session.error);
+  const { run } = session;
+  if (!advanceRun(run)) throw new Error('the run has not ended');
+  if (run.state.error !== null) throw new Error(run.state.error);
+  if (run.state.mismatches > 0) throw new Error('a read did not see the last write');
+  const events = logEvents(run.m, parsed.scenario.allocations);
+  const faults = events.filter((e) => e.event === 'gpuFault').length;
+  const moved = events.reduce((sum, e) => sum + (e.event === 'migration' ? e.bytes : 0), 0);
+  if (faults !== 1 || moved < 16384) throw new Error(`${faults} GPU faults moved ${moved} bytes`);
+  return `${events.length} events, ${run.m.k.now} ns of virtual time`;
+}
