@@ -29,7 +29,7 @@ export interface Executed {
 export type ExecuteResult = Executed | { ok: false; name: string | null; error: string };
 
 /** Touches between two calls of `onProgress`: seldom enough that the list of a step's pages is not made too often. */
-const TOUCHES_AT_ONCE = 2 ** 21;
+const TOUCHES_AT_ONCE = 2 ** 23;
 
 /** A mistake in the input that ends this scenario. */
 class InputError extends Error {}

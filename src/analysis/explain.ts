@@ -7,7 +7,7 @@ import { EVENT_CPU_FAULT, EVENT_GPU_FAULT, EVENT_MIGRATION, type EventLog } from
 import { processorName } from '../model/uvm/va_space.ts';
 import type { Run } from '../scenario/runner.ts';
 import type { CaseLine } from '../trace/case_file.ts';
-import { ACCESS_WORDS, type CpuFaultEvent, type GpuFaultEvent } from '../trace/event.ts';
+import type { CpuFaultEvent, GpuFaultEvent } from '../trace/event.ts';
 import { eventAt, placeOf } from '../trace/log_events.ts';
 import { type ExecuteOptions, executeReplay, executeRun } from './execute.ts';
 import {
@@ -23,7 +23,7 @@ import {
   type ThrashingItem,
   walkItems,
 } from './explain_items.ts';
-import { type Flow, FaultRecorder, type Recorded, type Resumption } from './explain_recorder.ts';
+import { FaultRecorder, type Flow, type Recorded, type Resumption } from './explain_recorder.ts';
 import type { Machines } from './machines.ts';
 
 export interface ExplainOptions extends Omit<ExecuteOptions, 'why' | 'onRun'> {
@@ -49,6 +49,9 @@ export interface FaultIdentity {
   type?: string;
   batch?: number;
   entryTime?: number;
+  /** The MMU client that reported it. */
+  gpc?: number;
+  client?: number;
 }
 
 export type OutcomeWord =
@@ -73,8 +76,10 @@ export interface Outcome {
 
 /** What let the access of a GPU go on. */
 export interface Replay {
-  /** The replay behind the service of the fault. */
+  /** The replay that let it go on; where nobody waited, the first one behind the fault's batch. */
   push: PushInfo | null;
+  /** The first replay behind a batch that did not help: the access faulted again. */
+  again: PushInfo | null;
   /** The access was tried again, successfully; null where no access waited, as in a replay of recorded faults. */
   retried: number | null;
   /** Whoever waited goes on. */
@@ -103,7 +108,8 @@ export interface FaultExplanation {
   notes: string[];
 }
 
-export type ExplainResult<T> = { ok: true; explanation: T } | { ok: false; error: string };
+/** `asked`: what was asked for does not exist; else the scenario is at fault. */
+export type ExplainResult<T> = { ok: true; explanation: T } | { ok: false; error: string; asked: boolean };
 
 const FATAL_REASONS = [
   'invalid',
@@ -129,8 +135,8 @@ function identityOf(run: Run, index: number, number: number, of: number): FaultI
     time: event.time,
   };
   if (event.event === 'cpuFault') return { event: 'cpuFault', processor: 'cpu', ...common };
-  const { gpu: processor, type, batch, gpuTime: entryTime } = event;
-  return { event: 'gpuFault', processor, ...common, type, batch, entryTime };
+  const { gpu: processor, type, batch, gpuTime: entryTime, gpc = 0, client = 0 } = event;
+  return { event: 'gpuFault', processor, ...common, type, batch, entryTime, gpc, client };
 }
 
 /** All fault items of the flow that concern a page, in service order. */
@@ -193,10 +199,11 @@ function replayOf(run: Run, recorded: Recorded): Replay | null {
   const after = recorded.replays.filter((push) => push.gpu === gpu);
   const end = resumptionOf(log, recorded);
   if (end === null) {
-    return { push: after[0] ?? null, retried: null, resumed: null, cancelled: false };
+    return { push: after[0] ?? null, again: null, retried: null, resumed: null, cancelled: false };
   }
-  const push = after.find((p) => p.channel === end.channel && p.trackingValue === end.trackingValue);
-  return { push: push ?? after[0] ?? null, retried: end.time, resumed: end.resume, cancelled: end.cancelled };
+  const push = after.find((p) => p.channel === end.channel && p.trackingValue === end.trackingValue) ?? null;
+  const again = push === after[0] ? null : (after[0] ?? null);
+  return { push, again, retried: end.time, resumed: end.resume, cancelled: end.cancelled };
 }
 
 /** Whether a call or what it calls has to do with the page or the fault. */
@@ -238,6 +245,17 @@ function pruned(items: readonly Item[], target: FaultItem): Item[] {
   return out;
 }
 
+/** Says how many batches the bottom half had serviced before. */
+function addBatchesBefore(calls: readonly Item[], batches: number): void {
+  if (batches === 0) return;
+  for (const item of walkItems(calls)) {
+    if (item.kind !== 'call' || item.function !== 'uvm_parent_gpu_service_replayable_faults') continue;
+    const what = batches === 1 ? '1 earlier batch' : `${batches} earlier batches`;
+    item.items.unshift({ kind: 'others', what: `${what} of this bottom half` });
+    return;
+  }
+}
+
 function othersItem(others: readonly FaultItem[]): Item {
   const pages = others.length === 1 ? 'entry' : 'entries';
   return { kind: 'others', what: `${others.length} ${pages} on other pages: ${tally(others)}` };
@@ -270,11 +288,17 @@ function fatalReasonOf(run: Run, recorded: Recorded): string | null {
   return null;
 }
 
-function describeRun(run: Run): { scenario: string; machine: string; traced: boolean } {
+export function describeRun(run: Run): { scenario: string; machine: string; traced: boolean } {
   return { scenario: run.scenario.name, machine: run.scenario.machine, traced: run.m.tools.traced };
 }
 
-function explain(run: Run, recorder: FaultRecorder, recorded: Recorded, number: number, notes: string[]): FaultExplanation {
+function explain(
+  run: Run,
+  recorder: FaultRecorder,
+  recorded: Recorded,
+  number: number,
+  notes: string[],
+): FaultExplanation {
   const { flow, item } = recorded;
   const { log } = run.m.tools;
   const onCpu = log.kind[recorded.logIndex] === EVENT_CPU_FAULT;
@@ -285,6 +309,7 @@ function explain(run: Run, recorder: FaultRecorder, recorded: Recorded, number: 
     if (reason !== null) outcome.fatalReason = reason;
   }
   const calls = pruned(flow.roots, item);
+  addBatchesBefore(calls, flow.batchesBefore);
   const all = [...walkItems(calls)];
   const pushes = all.map(pushOf).filter((push) => push !== null);
   const replay = replayOf(run, recorded);
@@ -318,7 +343,7 @@ export function watchCase(
   machines: Machines,
   options: ExplainOptions,
   observer: ExecuteOptions['why'] & { attach(run: Run): void },
-): { ok: true; run: Run; notes: string[] } | { ok: false; error: string } {
+): { ok: true; run: Run; notes: string[] } | { ok: false; error: string; asked: false } {
   const { replay = false, ...rest } = options;
   let run: Run | null = null;
   const execute: ExecuteOptions = {
@@ -333,7 +358,7 @@ export function watchCase(
   if (result.ok) return { ok: true, run: result.run, notes: result.notes };
   const begun = run as Run | null;
   // A history that ends early has faults that can be explained: the one that ended it above all.
-  if (begun === null || begun.m.tools.log.count === 0) return { ok: false, error: result.error };
+  if (begun === null || begun.m.tools.log.count === 0) return { ok: false, error: result.error, asked: false };
   return { ok: true, run: begun, notes: [`The run ended early: ${result.error}`] };
 }
 
@@ -354,7 +379,7 @@ export function explainFault(
   if (recorded === null) {
     const { name } = watched.run.scenario;
     const valid = recorder.faults === 0 ? 'it has no fault' : `valid: 1 to ${recorder.faults}`;
-    return { ok: false, error: `scenario '${name}' has no fault ${number}; ${valid}` };
+    return { ok: false, error: `scenario '${name}' has no fault ${number}; ${valid}`, asked: true };
   }
   return { ok: true, explanation: explain(watched.run, recorder, recorded, number, watched.notes) };
 }

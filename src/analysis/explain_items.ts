@@ -158,6 +158,7 @@ export interface PopulateItem {
 }
 
 export interface CopyRun extends PageRun {
+  /** As the migration event has it. */
   cause: string;
 }
 
@@ -243,6 +244,18 @@ export const PROTECTION_WORDS = ['none', 'read', 'read and write', 'read, write 
 export const ACCESS_TYPE_WORDS = ['prefetch', 'read', 'write', 'weak atomic', 'strong atomic'] as const;
 export const HINT_WORDS = ['none', 'pin', 'throttle'] as const;
 export const READ_DUPLICATION_WORDS = ['unset', 'enabled', 'disabled'] as const;
+/** The word that a migration event has for each internal cause. */
+export const MIGRATION_WORDS = [
+  'coherence',
+  'coherence',
+  'accessCounters',
+  'prefetch',
+  'eviction',
+  'invalid',
+  'user',
+  'coherence',
+  'user',
+] as const;
 /** Internal causes by number (uvm_make_resident_cause_t). */
 export const CAUSE_WORDS = [
   'replayable fault',

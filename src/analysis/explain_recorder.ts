@@ -5,7 +5,11 @@
  * functions that the model enters. A flow is kept if the fault asked for is among its events, and dropped when the next
  * one begins.
  */
+
+import { maskTest } from '../base/page_mask.ts';
+import { PAGE_SIZE } from '../base/units.ts';
 import type { Model } from '../model/state.ts';
+import { CPU_ID } from '../model/uvm/processors.ts';
 import {
   PURPOSE_CANCEL,
   PURPOSE_COPY,
@@ -15,7 +19,6 @@ import {
   PURPOSE_REVOKE,
   PURPOSE_UNMAP,
 } from '../model/uvm/push.ts';
-import { CPU_ID } from '../model/uvm/processors.ts';
 import {
   EVENT_CPU_FAULT,
   EVENT_FATAL_FAULT,
@@ -29,11 +32,9 @@ import {
 import { pageClosestResident, pageResidentProcessors, residentOffset, residentWords } from '../model/uvm/va_block.ts';
 import type { ServiceBlockContext, VaBlock } from '../model/uvm/va_block_types.ts';
 import { processorName } from '../model/uvm/va_space.ts';
-import { maskTest } from '../base/page_mask.ts';
 import type { FaultOutcome, Why } from '../model/why.ts';
 import type { Run } from '../scenario/runner.ts';
 import { placeOf } from '../trace/log_events.ts';
-import { PAGE_SIZE } from '../base/units.ts';
 import { callParent, isRoot } from './explain_calls.ts';
 import {
   accessWords,
@@ -49,12 +50,13 @@ import {
 } from './explain_facts.ts';
 import {
   addRun,
-  type CallItem,
   CAUSE_WORDS,
+  type CallItem,
   type CopyRun,
   type FaultItem,
   type Item,
   type MapItem,
+  MIGRATION_WORDS,
   PROTECTION_WORDS,
   type PushInfo,
 } from './explain_items.ts';
@@ -241,7 +243,7 @@ export class FaultRecorder implements Why {
   enter(name: string, time: number, detail: Readonly<Record<string, number | string | boolean>> = {}): void {
     const m = this.#watch();
     if (m === null) return;
-    const call: CallItem = { kind: 'call', function: name, time, detail: { ...detail }, items: [] };
+    const call: CallItem = { kind: 'call', function: name, time, detail: this.#words(detail), items: [] };
     if (name === 'uvm_isr_top_half') {
       this.#topHalf(detail['gpu'] as number, call);
       return;
@@ -253,6 +255,13 @@ export class FaultRecorder implements Why {
     }
     if (name === 'fetch_fault_buffer_entries') this.#nextBatch(flow);
     if (!flow.closed) enterCall(flow, call);
+  }
+
+  /** A call's detail with pages of a buffer in place of virtual page numbers. */
+  #words(detail: Readonly<Record<string, number | string | boolean>>): CallItem['detail'] {
+    const page = detail['page'];
+    if (this.#watched === null || typeof page !== 'number') return { ...detail };
+    return { ...detail, page: placeOf(this.#watched.allocations, page).offset / PAGE_SIZE };
   }
 
   leave(name: string, time: number): void {
@@ -475,7 +484,7 @@ export class FaultRecorder implements Why {
     if (flow === null || this.#watched === null) return;
     flow.copyFrom = from;
     flow.copyTo = to;
-    flow.copies.push({ first: blockBase(this.#watched, block) + first, count, cause: CAUSE_WORDS[cause] });
+    flow.copies.push({ first: blockBase(this.#watched, block) + first, count, cause: MIGRATION_WORDS[cause] });
   }
 
   push(purpose: number, gpu: number, channel: number, value: number): void {
@@ -507,7 +516,11 @@ export class FaultRecorder implements Why {
     if (flow === null || this.#watched === null) return;
     const { m } = this.#watched;
     const onCpu = processor === CPU_ID;
-    const purpose = onCpu ? (protection === 0 ? PURPOSE_UNMAP : PURPOSE_MAP) : (this.#lastMapPush?.purpose ?? PURPOSE_MAP);
+    const purpose = onCpu
+      ? protection === 0
+        ? PURPOSE_UNMAP
+        : PURPOSE_MAP
+      : (this.#lastMapPush?.purpose ?? PURPOSE_MAP);
     const push = onCpu ? null : (this.#lastMapPush?.push ?? null);
     const target = protection === 0 ? null : processorOrNull(pageClosestResident(block, first, processor));
     addMap(flow, {

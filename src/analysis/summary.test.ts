@@ -28,7 +28,13 @@ describe('summarize', () => {
     expect(steps.map((s) => s.gpuFaults)).toEqual([0, 1]);
     expect(steps.map((s) => s.replays)).toEqual([0, 1]);
     expect(steps.map((s) => s.wallMicroseconds)).toEqual([10, 20.5]);
-    expect(total).toMatchObject({ cpuFaults: 2, thrashing: 1, throttlings: 1, readDuplicates: 1, wallMicroseconds: 30.5 });
+    expect(total).toMatchObject({
+      cpuFaults: 2,
+      thrashing: 1,
+      throttlings: 1,
+      readDuplicates: 1,
+      wallMicroseconds: 30.5,
+    });
   });
 
   it('counts batches by GPU, also where two GPUs take turns', () => {

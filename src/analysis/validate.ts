@@ -175,7 +175,7 @@ export interface FileTally {
   notExact: number;
   timeDependent: number;
   errors: number;
-  /** Of the cases, those replayed; and how many migrations were recorded in them and in those of them that are exact. */
+  /** Of the cases, those replayed; migrations recorded in all of these, and in those of these that are exact. */
   replayed: number;
   replayedMigrations: number;
   exactMigrations: number;

@@ -36,7 +36,7 @@ export function createProgress(stream: NodeJS.WriteStream = process.stderr): Pro
   return {
     say: (text) => {
       if (!stream.isTTY || Date.now() < next) return;
-      stream.write(`\r\u001b[K${text.slice(0, (stream.columns ?? 80) - 1)}`);
+      stream.write(`\r\u001b[K${text.slice(0, (stream.columns || 80) - 1)}`);
       shown = true;
       next = Date.now() + BETWEEN_MS;
     },

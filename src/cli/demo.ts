@@ -12,8 +12,8 @@ export function registerDemo(program: Command): void {
     .command('demo')
     .summary('a first look: real histories, model and hardware side by side')
     .description(
-      'Runs a few histories that were recorded on a real H200 and shows, side by side, what the hardware did and what ' +
-        'the model does; then explains one fault.',
+      'Runs a few histories that were recorded on a real H200 and shows, side by side, what the hardware did and ' +
+        'what the model does; then explains one fault.',
     )
     .addHelpText('after', EXAMPLES + EXIT_CODES)
     .action(async () => {

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../analysis/machines.ts';
 import { EXIT_CODES, EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError } from './command.ts';
 import { registerDemo } from './demo.ts';
+import { registerExplain } from './explain.ts';
 import { registerParameters } from './parameters.ts';
 import { registerReplay, registerRun } from './run.ts';
 import { registerValidate } from './validate.ts';
@@ -12,6 +13,7 @@ Examples:
   uvmlab demo                                    a first look
   uvmlab run history.json                        what the driver would do, step by step
   uvmlab run history.json --events out.jsonl     the same as a list of events
+  uvmlab explain history.json --fault 1          why one fault went as it did
   uvmlab validate recordings/*.jsonl.gz          the model against real hardware
   uvmlab run --help                              more about one command
 `;
@@ -28,6 +30,7 @@ function createProgram(): Command {
   registerRun(program);
   registerReplay(program);
   registerValidate(program);
+  registerExplain(program);
   registerDemo(program);
   registerParameters(program);
   return program;

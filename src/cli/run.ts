@@ -27,7 +27,7 @@ Examples:
   uvmlab replay recording.jsonl --param uvm_perf_fault_replay_policy=1
 `;
 
-function addParameter(text: string, before: Record<string, string> = {}): Record<string, string> {
+export function addParameter(text: string, before: Record<string, string> = {}): Record<string, string> {
   const at = text.indexOf('=');
   if (at <= 0) throw new UsageError(`--param ${text}: expected NAME=VALUE; "uvmlab parameters" lists the names`);
   return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
@@ -58,8 +58,8 @@ export function registerReplay(program: Command): void {
   register(program, 'replay')
     .summary('put recorded faults through the model')
     .description(
-      'Puts the recorded faults of each case into the fault buffer, batch by batch as the GPU delivered them, and shows ' +
-        'what the driver does with them. Of a recording nothing but the faults is read.',
+      'Puts the recorded faults of each case into the fault buffer, batch by batch as the GPU delivered them, and ' +
+        'shows what the driver does with them. Of a recording nothing but the faults is read.',
     )
     .addHelpText('after', FILE_HELP + OUTPUT_HELP + REPLAY_EXAMPLES + EXIT_CODES);
 }

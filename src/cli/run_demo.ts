@@ -9,6 +9,7 @@ import { EVENT_KINDS, type UvmEvent } from '../trace/event.ts';
 import { logEvents } from '../trace/log_events.ts';
 import { EXIT_FAILED, EXIT_OK } from './command.ts';
 import { describeStep } from './describe.ts';
+import { explainFile } from './explain_file.ts';
 import { bytes, type Colors, clip, colorsFor, count, duration, table } from './text.ts';
 
 interface Exhibit {
@@ -156,18 +157,32 @@ async function showExhibit(exhibit: Exhibit, machines: Machines, colors: Colors)
 }
 
 const FAREWELL = `Where to go from here:
+  uvmlab explain FILE --fault N             the same for any other fault
   uvmlab validate recordings/*.jsonl.gz     every recording, held to the same
   uvmlab run FILE                           a history of your own
   uvmlab --help                             everything else
 `;
 
-/** Prints the exhibits and returns the exit code. */
+/** The fault that is explained: the first one that prefetches more than its own 64 KiB. */
+const EXPLAINED = { file: 'serial.jsonl.gz', scenario: 'seq-64k-read', fault: '12' };
+
+async function showExplanation(colors: Colors): Promise<boolean> {
+  const { file, scenario, fault } = EXPLAINED;
+  const command = `uvmlab explain recordings/${file} --scenario ${scenario} --fault ${fault}`;
+  process.stdout.write(`${colors.bold('One fault, and why it went as it did')}\n  ${command}\n\n`);
+  const code = await explainFile(recordingPath(file), { scenario, fault });
+  process.stdout.write('\n');
+  return code === EXIT_OK;
+}
+
+/** Prints the exhibits and an explanation, and returns the exit code. */
 export async function runDemo(): Promise<number> {
   const machines = loadMachines();
   const colors = colorsFor(process.stdout);
   process.stdout.write('What a real H200 did, and what the model of its driver does with the same history.\n\n');
   let same = true;
   for (const exhibit of EXHIBITS) same = (await showExhibit(exhibit, machines, colors)) && same;
+  const explained = await showExplanation(colors);
   process.stdout.write(FAREWELL);
-  return same ? EXIT_OK : EXIT_FAILED;
+  return same && explained ? EXIT_OK : EXIT_FAILED;
 }

@@ -12,7 +12,7 @@ import { parseModuleParameters } from '../model/uvm/params.ts';
 import type { Run } from '../scenario/runner.ts';
 import type { UvmEvent } from '../trace/event.ts';
 import { createLineWriter, type LineWriter } from '../trace/jsonl.ts';
-import { logEventAt } from '../trace/log_events.ts';
+import { eventAt } from '../trace/log_events.ts';
 import { createProgress, EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import { checkFiles, checkOutput, type Input, placeText, readInputs } from './inputs.ts';
 import { overallText, summaryText } from './summary_text.ts';
@@ -36,7 +36,7 @@ interface Sink {
 
 function* events(run: Run): Generator<UvmEvent> {
   const { log } = run.m.tools;
-  for (let i = 0; i < log.count; i++) yield logEventAt(log, i, run.scenario.allocations);
+  for (let i = 0; i < log.count; i++) yield eventAt(log, i, run.scenario.allocations);
 }
 
 /** Writes the line of one scenario piece by piece: a replay may have millions of events. */

@@ -53,6 +53,7 @@ function createResources(options: ModelOptions): Resources {
     why: options.why ?? null,
     verify: options.verify ?? false,
     seams: { selectResidency: vaBlockSelectResidency, serviceFinishHook: null },
+    accessReplayed: null,
   };
 }
 

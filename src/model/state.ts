@@ -28,6 +28,11 @@ export interface Resources {
   /** Dear checks after each operation: lock order, invariants of a block. */
   verify: boolean;
   seams: Seams;
+  /**
+   * A replay carries out the parked access of a client slot: it reaches the memory of `processor` now, while the slot's
+   * thread goes on later. For whoever keeps contents; null by default.
+   */
+  accessReplayed: ((m: Model, gpuIndex: number, slot: number, processor: number) => void) | null;
 }
 
 /** Where an extension may change the driver; the stock rules are the defaults (see createModel). */

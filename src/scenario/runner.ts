@@ -92,6 +92,8 @@ export interface Run {
   state: RunState;
   /** Client slot of the single-thread kernels, by GPU index. */
   slots: number[];
+  /** What the write of a contending GPU stores that is parked now. */
+  carried: { page: number; value: number } | null;
 }
 
 /** Starts a run on a fresh model: allocates the buffers, runs nothing yet. */
@@ -101,22 +103,25 @@ export function createRun(m: Model, scenario: Scenario): Run {
     if (allocation.kind === 'managed') vaSpaceMmap(space, allocation.firstPage, allocation.pages, i);
   }
   const slots = m.gpus.map((gpu) => clientsAddSlot(m, gpu.index, 0, 0, 0, INVALID_ID));
-  return {
-    scenario,
-    m,
-    space,
-    slots,
-    state: {
-      step: 0,
-      touch: 0,
-      begun: false,
-      stepStart: 0,
-      wall: [],
-      expected: m.contents === null ? null : new Map(),
-      mismatches: 0,
-      error: null,
-    },
+  const state: RunState = {
+    step: 0,
+    touch: 0,
+    begun: false,
+    stepStart: 0,
+    wall: [],
+    expected: m.contents === null ? null : new Map(),
+    mismatches: 0,
+    error: null,
   };
+  return attach({ scenario, m, space, slots, state, carried: null });
+}
+
+/** Lets replays carry out the contending GPU's parked write: by the time its thread goes on, the page may have left. */
+function attach(run: Run): Run {
+  run.m.res.accessReplayed = (_m, gpu, slot, processor) => {
+    if (run.carried !== null && slot === run.slots[gpu]) store(run, processor, run.carried.page, run.carried.value);
+  };
+  return run;
 }
 
 function fail(run: Run, message: string): never {
@@ -248,7 +253,7 @@ function gpuHits(run: Run, step: AccessStep, pages: PageList, base: number, oute
   const slot = run.slots[gpu];
   const access = ACCESS_TYPE[step.do];
   const due = nextEventTime(m);
-  while (state.touch < outer && m.k.now < due) {
+  while (state.touch < outer && m.k.now <= due) {
     const page = base + pages[state.touch];
     hostRunUntil(m, gpu, m.k.now);
     if (!clientsIssue(m, gpu, slot, page, access)) return false;
@@ -306,9 +311,11 @@ function* contendGpu(run: Run, step: ContendStep, page: number): Generator<numbe
   m.k.now += m.cost.kernelLaunch;
   for (let i = 0; i < step.gpuWrites; i++) {
     hostRunUntil(m, gpu, m.k.now);
-    if (!clientsIssue(m, gpu, slot, page, ACCESS_WRITE)) yield* replayedAccess(run, gpu, slot, page);
+    run.carried = { page, value: i + 1 };
+    if (clientsIssue(m, gpu, slot, page, ACCESS_WRITE)) store(run, mmu.target, page, i + 1);
+    else yield* replayedAccess(run, gpu, slot, page);
+    run.carried = null;
     m.k.now += (mmu.target === step.gpu ? m.cost.gpuAccessHit : m.cost.gpuAccessRemote) + m.cost.gpuWriteExtra;
-    store(run, mmu.target, page, i + 1);
     yield m.k.now + pause;
   }
 }

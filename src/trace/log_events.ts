@@ -74,7 +74,7 @@ export function placeOf(allocations: readonly Allocation[], page: number): { ind
 }
 
 /** One log entry as an event. */
-export function logEventAt(log: EventLog, i: number, allocations: readonly Allocation[]): UvmEvent {
+export function eventAt(log: EventLog, i: number, allocations: readonly Allocation[]): UvmEvent {
   const step = log.step[i];
   const kind = log.kind[i];
   const time = log.time[i];
@@ -160,6 +160,6 @@ export function logEventAt(log: EventLog, i: number, allocations: readonly Alloc
 export function logEvents(m: Model, allocations: readonly Allocation[]): UvmEvent[] {
   const log = m.tools.log;
   const events: UvmEvent[] = [];
-  for (let i = 0; i < log.count; i++) events.push(logEventAt(log, i, allocations));
+  for (let i = 0; i < log.count; i++) events.push(eventAt(log, i, allocations));
   return events;
 }

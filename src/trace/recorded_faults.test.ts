@@ -23,7 +23,9 @@ function order(faults: FaultEvent[]): string {
   let text = '';
   for (let i = 0; i < stream.count; i++) {
     const isCpu = stream.kind[i] === STREAM_CPU_FAULT;
-    if (i > 0) text += !isCpu && stream.kind[i - 1] !== STREAM_CPU_FAULT && stream.batch[i] === stream.batch[i - 1] ? ' ' : ' | ';
+    if (i > 0)
+      text +=
+        !isCpu && stream.kind[i - 1] !== STREAM_CPU_FAULT && stream.batch[i] === stream.batch[i - 1] ? ' ' : ' | ';
     text += `${isCpu ? 'c' : ''}${stream.page[i] - 1000}`;
   }
   return text;

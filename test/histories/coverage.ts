@@ -56,7 +56,9 @@ const MAP_REMOTE_CAUSES: Readonly<Record<number, string>> = { 2: 'thrashing', 3:
 const FATAL_REASONS: Readonly<Record<number, string>> = {
   1: 'invalid address',
   2: 'invalid permissions',
+  3: 'invalid fault type',
   4: 'out of memory',
+  6: 'invalid operation',
 };
 const POLICIES = ['block', 'batch', 'batch flush', 'once'];
 const HINTS = ['none', 'pin', 'throttle'];
@@ -111,7 +113,7 @@ export const REQUIRED: readonly string[] = [
   ...ACCESSES.map((access) => `access ${access}`),
   ...Object.values(MIGRATION_CAUSES).map((cause) => `migration cause ${cause}`),
   ...Object.values(MAP_REMOTE_CAUSES).map((cause) => `remote map cause ${cause}`),
-  ...Object.values(FATAL_REASONS).map((reason) => `fatal reason ${reason}`),
+  ...Object.values(FATAL_REASONS).filter((r) => !/type|operation/.test(r)).map((reason) => `fatal reason ${reason}`),
   ...POLICIES.map((policy) => `replay policy ${policy}`),
   ...HINTS.map((hint) => `hint ${hint}`),
   ...PREFETCH.map((rule) => `prefetch ${rule}`),

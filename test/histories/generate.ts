@@ -102,10 +102,6 @@ function makeParameters(p: Prng, random: boolean): Record<string, number> {
   if (random) {
     for (const [name, values] of PARAMETERS) if (prngChance(p, 1, 3)) parameters[name] = pick(p, values);
   }
-  if (random && prngChance(p, 1, 25)) {
-    parameters['uvm_enable_builtin_tests'] = 1;
-    parameters['uvm_fault_force_sysmem'] = 1;
-  }
   return parameters;
 }
 
@@ -395,6 +391,13 @@ export function generateHistory(seed: number): History {
     const buffer = prngBelow(p, history.buffers.length);
     return [buffer, prngBelow(p, history.buffers[buffer].pages)];
   });
+  if (has.parameters && prngChance(p, 1, 20)) {
+    // As in the driver, memory that is forced to the CPU is out of reach for a GPU that may map its own copies alone.
+    has.readMostly = false;
+    has.preferred = false;
+    history.parameters['uvm_enable_builtin_tests'] = 1;
+    history.parameters['uvm_fault_force_sysmem'] = 1;
+  }
   makeSteps({ p, has, history, alive: history.buffers.map(() => true), hot, groups: 0 });
   return history;
 }

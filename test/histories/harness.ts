@@ -52,8 +52,12 @@ export interface Harness {
   decisions: number;
   /** Vidmem may run out, so that accesses end in fatal faults and calls fail. */
   scarce: boolean;
+  /** Pages of the burst with a fault of a type that nobody can service. */
+  doomed: Set<number>;
   /** Client slots by GPU that programs take turns with. */
   slots: number[][];
+  /** By GPU and slot: the access that is parked, if any, and will be carried out by a replay. */
+  parked: { page: number; access: number }[][];
   nextValue: number;
 }
 
@@ -116,6 +120,17 @@ function watchEvents(h: Harness): void {
   }
 }
 
+/** A parked access of a program takes place when a replay carries it out: its page may be gone when the thread goes on. */
+function watchReplays(h: Harness): void {
+  const { res } = h.m;
+  const before = res.accessReplayed;
+  res.accessReplayed = (m, gpu, slot, processor) => {
+    const parked = h.parked[gpu][slot];
+    if (parked === undefined) before?.(m, gpu, slot, processor);
+    else touch(h, processor, parked.page, parked.access);
+  };
+}
+
 /** A machine with the history's buffers allocated and nothing done. `plant` may put a bug into it. */
 export function createHarness(history: History, coverage: Coverage, plant: (m: Model) => void = () => {}): Harness {
   const { spec, costs } = machineOf(history);
@@ -137,11 +152,14 @@ export function createHarness(history: History, coverage: Coverage, plant: (m: M
     events: 0,
     decisions: 0,
     scarce: history.vidmemPages < 2 ** 20,
+    doomed: new Set(),
     slots: m.gpus.map(() => []),
+    parked: m.gpus.map(() => []),
     nextValue: 1_000_000,
   };
   watchDecisions(h);
   watchEvents(h);
+  watchReplays(h);
   return h;
 }
 

@@ -5,6 +5,7 @@ import { CLIENT_CANCELLED, CLIENT_PARKED, clientsAddSlot, clientsIssue, clientsO
 import { mmPagePresent } from '../../src/model/kernel/mm.ts';
 import { BLOCKED, THREAD_DONE, threadCreate } from '../../src/model/kernel/thread.ts';
 import { gpuFaultBufferFlush } from '../../src/model/uvm/gpu_replayable_faults_flush.ts';
+import { faultTypeIsFatal } from '../../src/model/uvm/gpu_replayable_faults_types.ts';
 import { NV_OK } from '../../src/model/uvm/status.ts';
 import { pageIsResident } from '../../src/model/uvm/va_block.ts';
 import {
@@ -31,28 +32,28 @@ function takeSlot(h: Harness, gpu: number, gpc: number, client: number): number 
 /** One access of a GPU's program; false when it was cancelled. */
 function* gpuAccess(h: Harness, gpu: number, slot: number, page: number, access: number): Generator<number, boolean> {
   const { m } = h;
-  for (;;) {
-    // What others did up to now comes first.
-    yield m.k.now;
-    hostRunUntil(m, gpu, m.k.now);
-    if (clientsIssue(m, gpu, slot, page, access)) break;
+  // What others did up to now comes first.
+  yield m.k.now;
+  hostRunUntil(m, gpu, m.k.now);
+  if (clientsIssue(m, gpu, slot, page, access)) {
+    if (access !== 0) touch(h, m.gpus[gpu].mmu.target, page, access);
+  } else {
+    h.parked[gpu][slot] = { page, access };
     let outcome = clientsOutcome(m, gpu, slot);
     while (outcome === CLIENT_PARKED) {
       yield BLOCKED;
       outcome = clientsOutcome(m, gpu, slot);
     }
+    delete h.parked[gpu][slot];
     if (outcome === CLIENT_CANCELLED) {
       count(h.coverage, 'access cancelled');
-      if (isLegal(h, gpu + 1, page) && !h.scarce) fail(`gpu${gpu}: a legal access to page ${page} was cancelled`);
+      if (isLegal(h, gpu + 1, page) && !h.scarce && !h.doomed.has(page)) fail(`gpu${gpu}: a legal access to page ${page} was cancelled`);
       return false;
     }
-    // The replay translated it; here it counts once the thread goes on, and may miss again by then.
   }
-  if (access === 0) return true;
-  if (!isLegal(h, gpu + 1, page) && vaBlockFind(h.run.space, page) === null) {
+  if (access !== 0 && vaBlockFind(h.run.space, page) === null) {
     fail(`gpu${gpu}: an access to page ${page}, which nobody allocated, succeeds`);
   }
-  touch(h, m.gpus[gpu].mmu.target, page, access);
   m.k.now += m.cost.gpuAccessHit;
   return true;
 }
@@ -72,8 +73,9 @@ function* gpuProgram(h: Harness, program: Program, start: number): Generator<num
 function* cpuAccess(h: Harness, page: number, access: number): Generator<number, boolean> {
   const { m, run } = h;
   const write = access > 1;
+  yield m.k.now;
   for (;;) {
-    yield m.k.now;
+    // Right after its fault the CPU has the page: nobody else had the block's lock since.
     const block = vaBlockFind(run.space, page);
     if (block !== null && mmPagePresent(block.w, page - block.startPage, write)) {
       if (!pageIsResident(block, 0, page - block.startPage)) fail(`the CPU maps page ${page}, which is not its own`);
@@ -113,6 +115,8 @@ function injectRaw(h: Harness, raw: RawFault, start: number): void {
   const { m } = h;
   const time = start + raw.at;
   const page = pageAt(h, raw.buffer, raw.page);
+  // The cancel of a fault that nobody can service ends every access to its page.
+  if (faultTypeIsFatal(raw.type)) h.doomed.add(page);
   faultBufferInject(
     m, raw.gpu - 1, page, raw.access, raw.type, raw.gpc, raw.client, 0, time, time + raw.late,
   );
@@ -127,6 +131,7 @@ export function* burst(
 ): Generator<number, void, void> {
   const { m } = h;
   const start = Math.ceil(m.k.now);
+  h.doomed.clear();
   const threads: number[] = [];
   for (const program of programs) {
     const body = program.on === 0 ? cpuProgram(h, program, start) : gpuProgram(h, program, start);

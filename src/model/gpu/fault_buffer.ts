@@ -1,12 +1,12 @@
 /**
  * The replayable fault buffer of a Volta and later GPU, as the hardware keeps it: a ring of 32-byte entries (class
- * C369) with a GET and a PUT register, and the interrupt that goes with them. Layout: clc369.h and the dev_fb.h register
- * fields that uvm_volta_fault_buffer.c reads and writes; interrupts: the pulses of Turing and later, as
+ * C369) with a GET and a PUT register, and the interrupt that goes with them. Layout: clc369.h and the dev_fb.h
+ * register fields that uvm_volta_fault_buffer.c reads and writes; interrupts: the pulses of Turing and later, as
  * uvm_turing_fault_buffer.c and uvm_gpu_isr.c rely on them (driver 580.105.08). Fault and client numbers are Hopper's.
  *
  * Time is part of the hardware. A fault is put in with the time at which it arrives and the time at which its entry
- * becomes valid, and everything that looks at the buffer does so at `m.k.now`; arrivals later than that are on their way
- * and move nothing yet. Two faults with one arrival time arrive in the order in which they were put in.
+ * becomes valid, and everything that looks at the buffer does so at `m.k.now`; arrivals later than that are on their
+ * way and move nothing yet. Two faults with one arrival time arrive in the order in which they were put in.
  *
  * Left out: the SIZE register, the GETPTR_CORRUPTED condition (the bit reads as zero), Confidential Computing's
  * encrypted packets, the level interrupts of Pascal and Volta, the overflow interrupt.
@@ -109,6 +109,10 @@ export interface HwFaultBuffer {
   /** Kind of the timed event that delivers the interrupt (a = GPU index, b = its time); -1: nobody listens. */
   interruptKind: number;
   interruptEnabled: boolean;
+  /** When it was enabled last, ns: a fault from before then interrupts no earlier. */
+  interruptEnabledAt: number;
+  /** When it was enabled last, ns. */
+  enabledAt: number;
   interruptPending: boolean;
   /** When the interrupt on its way reaches the CPU; Infinity when there is none. */
   interruptAt: number;
@@ -134,6 +138,8 @@ export function createHwFaultBuffer(entries: number): HwFaultBuffer {
     arrivalCount: 0,
     interruptKind: -1,
     interruptEnabled: true,
+    interruptEnabledAt: 0,
+    enabledAt: 0,
     interruptPending: false,
     interruptAt: Number.POSITIVE_INFINITY,
   };
@@ -293,7 +299,7 @@ export function faultBufferPut(
   w[o + 5] = (timestamp / TWO_32) | 0;
   w[o + 6] = ENGINE_GRAPHICS;
   w[o + 7] = faultType | (1 << 7) | (client << 8) | (hwAccess << 16) | (gpc << 24) | (1 << 30);
-  if (b.interruptEnabled) sendInterrupt(m, b, gpuIndex, time + m.cost.interruptLatency);
+  if (b.interruptEnabled) sendInterrupt(m, b, gpuIndex, Math.max(time, b.interruptEnabledAt) + m.cost.interruptLatency);
   return true;
 }
 
@@ -398,6 +404,8 @@ export function faultBufferEnableInterrupt(m: Model, gpuIndex: number): void {
   const b = m.gpus[gpuIndex].faultBuffer;
   settle(m, b);
   b.interruptEnabled = true;
+  b.interruptEnabledAt = m.k.now;
+  b.enabledAt = m.k.now;
   raiseInterrupt(m, b, gpuIndex);
 }
 
@@ -416,8 +424,8 @@ export function faultBufferClearInterrupt(m: Model, gpuIndex: number): void {
 }
 
 /**
- * The event of an interrupt's arrival at the CPU, sent to arrive at `time`: true when the CPU takes it. It does not when
- * the interrupt was disabled or cleared on the way, or an earlier one took its place.
+ * The event of an interrupt's arrival at the CPU, sent to arrive at `time`: true when the CPU takes it. It does not
+ * when the interrupt was disabled or cleared on the way, or an earlier one took its place.
  */
 export function faultBufferInterruptArrives(m: Model, gpuIndex: number, time: number): boolean {
   const b = m.gpus[gpuIndex].faultBuffer;
@@ -425,6 +433,11 @@ export function faultBufferInterruptArrives(m: Model, gpuIndex: number, time: nu
   b.interruptAt = Number.POSITIVE_INFINITY;
   settle(m, b);
   if (!b.interruptEnabled) return false;
+  if (m.k.now < b.enabledAt) {
+    // The thread that enabled it is ahead in time: at this moment it was still off. It goes out again from there.
+    sendInterrupt(m, b, gpuIndex, b.enabledAt + m.cost.interruptLatency);
+    return false;
+  }
   if (b.interruptPending) return true;
   expectArrivals(m, b, gpuIndex);
   return false;

@@ -94,6 +94,13 @@ function takeBytes(mmu: GpuMmu, bytes: number): Uint8Array {
   return new Uint8Array(words.buffer, words.byteOffset, bytes);
 }
 
+/** The tables of a page's 2 MiB region are given back: those that come next are empty, whatever these held. */
+export function mmuForgetTables(mmu: GpuMmu, page: number): void {
+  const region = mmu.regions.get(Math.floor(page / PAGES_PER_BLOCK));
+  region?.big?.fill(PTE_INVALID);
+  region?.small?.fill(PTE_INVALID);
+}
+
 /** Writes `count` entries of a level from the one that covers `page` on; `pte` is makePte(...) or a special value. */
 export function mmuWritePte(mmu: GpuMmu, level: number, page: number, count: number, pte: number): void {
   const index = Math.floor(page / PAGES_PER_BLOCK);

@@ -12,7 +12,8 @@
  *   - accesses of type prefetch never park and are never retried.
  * A cancel ends the parked accesses it names, and replays the others as a side effect.
  *
- * Left out: how SMs schedule warps, uTLBs that merge misses of one page, the limit of faults a uTLB may have outstanding.
+ * Left out: how SMs schedule warps, uTLBs that merge misses of one page, the limit of faults a uTLB may have
+ * outstanding.
  */
 import { assert } from '../../base/assert.ts';
 import { threadWake } from '../kernel/thread.ts';
@@ -169,9 +170,9 @@ function report(m: Model, gpuIndex: number, slot: number, faultType: number, tim
 }
 
 /**
- * A slot accesses a page (`access`: the driver's ACCESS_*) at `m.k.now`. True: it was translated, and `mmu.target` names
- * the processor whose memory it reached; a prefetch is true in any case. False: it faulted and parks; the caller waits
- * until clientsOutcome says how it ended. Its entry reaches the fault buffer `faultToEntry` from now.
+ * A slot accesses a page (`access`: the driver's ACCESS_*) at `m.k.now`. True: it was translated, and `mmu.target`
+ * names the processor whose memory it reached; a prefetch is true in any case. False: it faulted and parks; the caller
+ * waits until clientsOutcome says how it ended. Its entry reaches the fault buffer `faultToEntry` from now.
  *
  * The caller has run the GPU's finished pushes first (hostRunUntil): their page-table writes count.
  */
@@ -214,6 +215,7 @@ export function clientsReplay(m: Model, gpuIndex: number, time: number, _type: n
     const slot = c.parked[i];
     const result = mmuTranslate(gpu.mmu, c.page[slot], c.access[slot]);
     if (result === MMU_OK) {
+      if (m.res.accessReplayed) m.res.accessReplayed(m, gpuIndex, slot, gpu.mmu.target);
       unpark(m, gpuIndex, slot, CLIENT_REPLAYED, time);
     } else {
       c.parked[left++] = slot;

@@ -1,7 +1,7 @@
 /**
- * Models lib/sort.c of Linux as the UVM driver (580.105.08) uses it: sort(), a heap sort. It is not stable, so the order
- * of equal elements is an outcome of its steps; uvm_gpu_replayable_faults.c sorts faults with it, and the order of equal
- * faults can be seen in recordings.
+ * Models lib/sort.c of Linux as the UVM driver (580.105.08) uses it: sort(), a heap sort. It is not stable, so the
+ * order of equal elements is an outcome of its steps; uvm_gpu_replayable_faults.c sorts faults with it, and the order
+ * of equal faults can be seen in recordings.
  *
  * The order of ties differs between kernels. This is the variant since Linux 6.10: the sift-down walks to a leaf first
  * and turns right at equal children, and each round takes the root and the larger of its children. Of the variants it

@@ -27,6 +27,7 @@ import {
 } from './gpu_isr.ts';
 import { gpuFaultBufferFlush } from './gpu_replayable_faults_flush.ts';
 import { NV_ERR_NO_INTR_PENDING, NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED } from './status.ts';
+import { EVENT_GPU_FAULT } from './tools.ts';
 import { ACCESS_READ } from './va_block_types.ts';
 
 const READ = ACCESS_READ;
@@ -113,6 +114,22 @@ describe('the top half', () => {
     expect(faultEvents(m).map((event) => event[0])).toEqual([0, 1]);
     expect(m.gpus[0].isr.replayable.bottomHalfCount).toBe(2);
     expect(m.gpus[0].isr.interruptCount).toBe(2);
+  });
+});
+
+describe('a fault that happens while the bottom half is on its way out', () => {
+  it('interrupts when the interrupt is on again, although the thread was ahead of it in time', () => {
+    const exit = 50_000;
+    const m = createFaultMachine({ parameters: NO_PREFETCH, costs: { bottomHalfExit: exit } });
+    startProgram(m, [[BASE, READ]]);
+    const late = startProgram(m, [[BASE + 900, READ]], 0, 1, 3000);
+    runMachine(m);
+    expect(late).toEqual(['replayed']);
+    expect(m.gpus[0].isr.replayable.bottomHalfCount).toBe(2);
+    // Not before the first bottom half let go of the lock, and its unlock looked at the buffer again.
+    const log = m.tools.log;
+    const second = log.page.indexOf(BASE + 900);
+    expect([log.kind[second], log.time[second] > exit + m.cost.interruptLatency]).toEqual([EVENT_GPU_FAULT, true]);
   });
 });
 

@@ -1,6 +1,6 @@
 /**
- * Models uvm_gpu_isr.c (driver 580.105.08): the top half of the interrupts that concern UVM, their bottom halves, and the
- * lock and unlock of the replayable ISR for threads.
+ * Models uvm_gpu_isr.c (driver 580.105.08): the top half of the interrupts that concern UVM, their bottom halves, and
+ * the lock and unlock of the replayable ISR for threads.
  *
  * Functions: uvm_parent_gpu_init_isr, init_queue_on_node, uvm_isr_top_half, schedule_replayable_faults_handler,
  * schedule_non_replayable_faults_handler, schedule_access_counters_handler, replayable_faults_isr_bottom_half,
@@ -12,8 +12,8 @@
  * Interrupts are pulses (Turing and later): see gpu/fault_buffer.ts. This machine does not report access counters, so
  * the top half's third step never finds any.
  *
- * Left out: reference counts of the parent GPU, the lookup by UUID, CPU affinity and per-CPU counters, MIG, Confidential
- * Computing's retrigger.
+ * Left out: reference counts of the parent GPU, the lookup by UUID, CPU affinity and per-CPU counters, MIG,
+ * Confidential Computing's retrigger.
  */
 import { assert } from '../../base/assert.ts';
 import {
@@ -117,7 +117,9 @@ export function createIsrInfo(): IsrInfo {
   };
 }
 
-/** Registers the event of an interrupt and the functions of the queues. Called once by createModel, when the GPUs exist. */
+/**
+ * Registers the event of an interrupt and the functions of the queues. Called once by createModel, when the GPUs exist.
+ */
 export function isrInit(m: Model): void {
   const interruptKind = registerHandler(m, interruptArrives);
   const replayableFunction = kthreadFunctionRegister(m, replayableFaultsIsrBottomHalf);
@@ -301,7 +303,9 @@ export function parentGpuNonReplayableFaultsIsrUnlock(m: Model, gpu: Gpu): void 
   up(m, gpu.isr.nonReplayable.serviceLock);
 }
 
-/** Waits for the bottom halves that are queued, and for the kills they schedule (uvm_parent_gpu_flush_bottom_halves). */
+/**
+ * Waits for the bottom halves that are queued, and for the kills they schedule (uvm_parent_gpu_flush_bottom_halves).
+ */
 export function* parentGpuFlushBottomHalves(m: Model, gpu: Gpu): Generator<number, void, void> {
   yield* nvKthreadQFlush(m, gpu.isr.bottomHalfQ);
   yield* nvKthreadQFlush(m, gpu.isr.killChannelQ);

@@ -13,6 +13,7 @@ import type { Model } from '../state.ts';
 import { isrTopHalf } from './gpu_isr.ts';
 import { nonReplayableFaultInject } from './gpu_non_replayable_faults.ts';
 import { FATAL_REASON_INVALID_ADDRESS, FATAL_REASON_INVALID_FAULT_TYPE } from './gpu_replayable_faults_types.ts';
+import { THRASHING_HINT_PIN } from './perf_thrashing_types.ts';
 import {
   rangeGroupAssignRange,
   rangeGroupCreate,
@@ -81,6 +82,14 @@ describe('a non-replayable fault', () => {
     expect(m.vaSpaces[0].ranges[0].blocks[0]?.gpus[0]?.w[G_RESIDENT]).toBe(0xffff);
     expect(m.gpus[0].isr.nonReplayable.bottomHalfCount).toBe(1);
     expect(m.gpus[0].isr.nonReplayable.serviceLock.locked).toBe(false);
+  });
+
+  it('does not ask whether its page thrashes', () => {
+    const m = createFaultMachine();
+    m.thrashingHint.type = THRASHING_HINT_PIN;
+    m.thrashingHint.residency = 0;
+    run(m, [packet(m, 3)]);
+    expect(m.vaSpaces[0].ranges[0].blocks[0]?.gpus[0]?.w[G_RESIDENT]).toBe(0xffff);
   });
 
   it('keeps its place in the order of arrival and has an id of its own, even on one page', () => {

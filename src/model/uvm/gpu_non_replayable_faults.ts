@@ -1,16 +1,16 @@
 /**
- * Models uvm_gpu_non_replayable_faults.c (driver 580.105.08): faults of copy engines and of the host, which the hardware
- * cannot replay. RM owns the hardware buffer and copies the packets that concern UVM into a shadow buffer; UVM asks
- * whether there are any, takes all, and services one by one in the order of arrival.
+ * Models uvm_gpu_non_replayable_faults.c (driver 580.105.08): faults of copy engines and of the host, which the
+ * hardware cannot replay. RM owns the hardware buffer and copies the packets that concern UVM into a shadow buffer; UVM
+ * asks whether there are any, takes all, and services one by one in the order of arrival.
  *
  * Functions: uvm_parent_gpu_fault_buffer_init_non_replayable_faults, uvm_parent_gpu_non_replayable_faults_pending,
  * fetch_non_replayable_fault_buffer_entries, clear_faulted_method_on_gpu, service_managed_fault_in_block(_locked),
  * service_non_managed_fault, service_fault_once, service_fault, schedule_kill_channel, kill_channel_delayed,
  * uvm_parent_gpu_service_non_replayable_fault_buffer.
  *
- * The faulted channel is cleared by a push, the way of Volta, Turing and of guests; on bare metal Ampere and later write
- * a register after the same wait. A user channel is an entry of the table of instance pointers. Left out: ATS, HMM, what
- * a channel does once it is cleared or killed.
+ * The faulted channel is cleared by a push, the way of Volta, Turing and of guests; on bare metal Ampere and later
+ * write a register after the same wait. A user channel is an entry of the table of instance pointers. Left out: ATS,
+ * HMM, what a channel does once it is cleared or killed.
  */
 import { assert } from '../../base/assert.ts';
 import { maskSet, maskZero } from '../../base/page_mask.ts';

@@ -487,6 +487,23 @@ describe('prefetch faults', () => {
     expect(run(10, page, { uvm_perf_fault_batch_count: 14 }).gpus[0].replayable.prefetchFaultsEnabled).toBe(false);
   });
 
+  it('that are duplicates outside of managed memory count twice, as in the driver', () => {
+    const m = machine(BATCH_FLUSH);
+    // Two representatives of one page, since another page and uTLB came between them.
+    for (const [page, client] of [
+      [0, 0],
+      [1, 1],
+      [0, 2],
+    ]) {
+      inject(m, NOWHERE + page, ACCESS_PREFETCH, client);
+    }
+    const counts: number[] = [];
+    watchPushes(m, () => counts.push(m.gpus[0].replayable.batch.numInvalidPrefetchFaults));
+    runMachine(m);
+    // The duplicate inherits the mark of the fault before it, which counts, and is then marked itself.
+    expect(counts).toEqual([4]);
+  });
+
   it('that are invalid are recorded, and neither serviced nor cancelled', () => {
     const m = run(3, (i) => NOWHERE + i);
     expect(countEvents(m)).toEqual({ gpuFault: 3, replay: 1 });
@@ -577,6 +594,10 @@ describe('the pending test', () => {
     inject(m, BASE);
     expect(parentGpuReplayableFaultsPending(m, gpu)).toBe(true);
     expect(rf.cachedPut).toBe(0);
+    // An earlier bottom half left something: the hardware is not asked, which would say that nothing is there.
+    const left = createFaultMachine({ entries: 16 });
+    left.gpus[0].replayable.cachedPut = 1;
+    expect(parentGpuReplayableFaultsPending(left, left.gpus[0])).toBe(true);
     // Late: the valid bit does not tell, so PUT is read.
     const late = createFaultMachine({ entries: 16 });
     faultBufferInject(late, 0, BASE, READ, 0, 0, 0, 0, 0, 1000);

@@ -138,8 +138,8 @@ export function parentGpuFaultBufferDeinit(gpu: Gpu): void {
 }
 
 /**
- * Is there anything in the buffer (uvm_parent_gpu_replayable_faults_pending)? The PUT register is read only when neither
- * the driver's copies of GET and PUT nor the valid bit at GET tell.
+ * Is there anything in the buffer (uvm_parent_gpu_replayable_faults_pending)? The PUT register is read only when
+ * neither the driver's copies of GET and PUT nor the valid bit at GET tell.
  */
 export function parentGpuReplayableFaultsPending(m: Model, gpu: Gpu): boolean {
   const rf = gpu.replayable;
@@ -198,8 +198,8 @@ function hasManyDuplicates(rf: ReplayableFaults): boolean {
 
 /**
  * The bottom half's work (uvm_parent_gpu_service_replayable_faults): batch after batch until the buffer is empty or a
- * limit is reached, with at least one replay. The ISR's service lock is held. The thread gives way where it looks at the
- * PUT register and where it waits for the GPU, and holds no other lock then.
+ * limit is reached, with at least one replay. The ISR's service lock is held. The thread gives way where it looks at
+ * the PUT register and where it waits for the GPU, and holds no other lock then.
  */
 export function* parentGpuServiceReplayableFaults(m: Model, gpu: Gpu): Generator<number, void, void> {
   const rf = gpu.replayable;

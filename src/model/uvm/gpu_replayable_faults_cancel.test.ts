@@ -99,25 +99,35 @@ describe('a precise cancel', () => {
     expect(faultEvents(m)).toHaveLength(1);
   });
 
-  it('counts as a batch, and the next ones follow in the same bottom half', () => {
-    const m = createFaultMachine({
-      parameters: { uvm_perf_prefetch_enable: 0, uvm_perf_fault_max_batches_per_service: 3 },
-    });
+  it.each([
+    [1, 2],
+    [2, 1],
+  ])('counts as a batch: with %i allowed, one more fault makes %i bottom halves', (batches, bottomHalves) => {
+    const m = createFaultMachine({ parameters: { uvm_perf_fault_max_batches_per_service: batches } });
     startProgram(m, [[NOWHERE, READ]], 0, 0);
     let replays = 0;
-    watchPushes(m, (purpose, finish) => {
-      // Faults that come back with the cancel's second replay, and with the batch's own after that.
-      if (purpose === PURPOSE_REPLAY && ++replays >= 2 && replays <= 4) {
-        faultBufferInject(m, 0, BASE + 600 * replays, READ, 0, 0, 1, 0, finish, finish);
-      }
+    watchPushes(m, (purpose) => {
+      // Arrives when the replay that ends the cancel has been pushed: the flush before it did not see it.
+      if (purpose !== PURPOSE_REPLAY || ++replays !== 2) return;
+      faultBufferInject(m, 0, BASE, READ, 0, 0, 1, 0, m.k.now, m.k.now);
     });
     runMachine(m);
-    expect(
-      faultEvents(m)
-        .slice(2)
-        .map((event) => event[0]),
-    ).toEqual([1200, 1800, 2400]);
-    expect(m.gpus[0].isr.replayable.bottomHalfCount).toBe(2);
+    expect(faultEvents(m).map((event) => [event[0], event[2]])).toEqual([
+      [NOWHERE - BASE, 1],
+      [NOWHERE - BASE, 2],
+      [0, 3],
+    ]);
+    expect(m.gpus[0].isr.replayable.bottomHalfCount).toBe(bottomHalves);
+  });
+
+  it('takes all that is in the buffer, however small a batch is', () => {
+    const m = createFaultMachine({ parameters: { uvm_perf_fault_batch_count: 2 } });
+    const purposes = recordPushes(m);
+    const outcomes = [0, 1, 2, 3, 4].map((i) => startProgram(m, [[NOWHERE + i, READ]], 0, i));
+    runMachine(m);
+    expect(outcomes.flat()).toEqual(new Array(5).fill('cancelled'));
+    expect(purposes).toEqual(['replay', 'cancel', 'cancel', 'cancel', 'cancel', 'cancel', 'replay', 'replay']);
+    expect(faultEvents(m).map((event) => event[2])).toEqual([1, 1, 2, 2, 2, 2, 2]);
   });
 
   it('does not come for a prefetch', () => {

@@ -1,10 +1,10 @@
 /**
- * Models the bookkeeping of single faults in uvm_gpu_replayable_faults.c (driver 580.105.08): check_fault_entry_duplicate,
- * update_batch_and_notify_fault, mark_fault_invalid_prefetch, mark_fault_throttled, mark_fault_fatal,
- * fault_entry_duplicate_flags, check_fault_access_permissions; with the fault record of uvm_tools.c.
+ * Models the bookkeeping of single faults in uvm_gpu_replayable_faults.c (driver 580.105.08):
+ * check_fault_entry_duplicate, update_batch_and_notify_fault, mark_fault_invalid_prefetch, mark_fault_throttled,
+ * mark_fault_fatal, fault_entry_duplicate_flags, check_fault_access_permissions; with the fault record of uvm_tools.c.
  *
- * Only the tools listen to fault events here: the statistics of debug procfs are left out, and the thrashing module does
- * not listen to faults.
+ * Only the tools listen to fault events here: the statistics of debug procfs are left out, and the thrashing module
+ * does not listen to faults.
  */
 import type { Model } from '../state.ts';
 import type { Gpu } from './gpu.ts';

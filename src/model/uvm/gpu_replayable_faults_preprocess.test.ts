@@ -5,6 +5,7 @@ import {
   replayBatches,
   runMachine,
   startProgram,
+  watchPushes,
 } from '../../../test/support/fault_machine.ts';
 import { faultBufferInject, faultBufferPut } from '../gpu/fault_buffer.ts';
 import type { Model } from '../state.ts';
@@ -15,6 +16,7 @@ import {
   INSTANCE_CHANNEL_GONE,
   INSTANCE_SUBCONTEXT_GONE,
 } from './gpu_replayable_faults_types.ts';
+import { PURPOSE_REPLAY } from './push.ts';
 import {
   NV_ERR_INVALID_CHANNEL,
   NV_ERR_PAGE_TABLE_NOT_AVAIL,
@@ -116,6 +118,20 @@ describe('preprocessFaultBatch', () => {
     expect([rf.cachedGet, rf.cachedPut, rf.batch.numReplays]).toEqual([4, 4, 1]);
     runMachine(m);
     expect(replayBatches(m)[0]).toBe(1);
+  });
+
+  it('looks contexts up in their own order: the first that is gone decides', () => {
+    const m = createFaultMachine({ entries: 64 });
+    m.gpus[0].instancePointers.push(
+      { address: 0x30, aperture: 0, vaSpace: INSTANCE_SUBCONTEXT_GONE },
+      { address: 0x20, aperture: 0, vaSpace: INSTANCE_CHANNEL_GONE },
+    );
+    const purposes: number[] = [];
+    watchPushes(m, (purpose) => purposes.push(purpose));
+    for (const instance of [1, 2]) faultBufferInject(m, 0, BASE, READ, 0, 0, 0, instance, 0, 0);
+    expect(preprocess(m)).toBe(NV_WARN_MORE_PROCESSING_REQUIRED);
+    // In the order of arrival the other one would have been first, and its accesses cancelled.
+    expect(purposes).toEqual([PURPOSE_REPLAY]);
   });
 
   it('also drops what arrived after the batch was fetched', () => {

@@ -3,8 +3,9 @@
  * push_replay_on_parent_gpu, push_cancel_on_gpu (global), cancel_fault_precise_va, fault_buffer_skip_replayable_entry,
  * fault_buffer_flush_locked.
  *
- * Left out: MIG and with it targeted software cancels (the parent's first valid GPU is the GPU), Confidential Computing's
- * second buffer, the counters of debug procfs. A software cancel acts when its push is done, without a method of its own.
+ * Left out: MIG and with it targeted software cancels (the parent's first valid GPU is the GPU), Confidential
+ * Computing's second buffer, the counters of debug procfs. A software cancel acts when its push is done, without a
+ * method of its own.
  */
 import { CANCEL_ALL, CANCEL_WRITE_AND_ATOMIC, clientsCancelInstance } from '../gpu/sm.ts';
 import type { Model } from '../state.ts';
@@ -60,8 +61,8 @@ export function pushReplayOnGpu(m: Model, gpu: Gpu, type: number, batch: FaultBa
 }
 
 /**
- * Cancels all faults of a context by software (push_cancel_on_gpu): for a fault whose VA space is gone. It waits for the
- * batch's work and the replays, and for the cancel itself.
+ * Cancels all faults of a context by software (push_cancel_on_gpu): for a fault whose VA space is gone. It waits for
+ * the batch's work and the replays, and for the cancel itself.
  */
 export function pushCancelOnGpuGlobal(m: Model, gpu: Gpu, instance: number, batch: FaultBatchContext): number {
   const replayTracker = gpu.replayable.replayTracker;
@@ -94,8 +95,9 @@ export function cancelFaultPreciseVa(m: Model, gpu: Gpu, fault: number, cancelVa
 /**
  * Drops what is in the buffer and pushes a replay (fault_buffer_flush_locked); the ISR's service lock is held.
  *
- * What is dropped ends at the driver's copy of PUT, which the mode refreshes or not (FLUSH_MODE_*). Dropped faults leave
- * no event and no count: their accesses fault again because of the replay, which is pushed even if nothing was dropped.
+ * What is dropped ends at the driver's copy of PUT, which the mode refreshes or not (FLUSH_MODE_*). Dropped faults
+ * leave no event and no count: their accesses fault again because of the replay, which is pushed even if nothing was
+ * dropped.
  */
 export function faultBufferFlushLocked(
   m: Model,

@@ -14,16 +14,19 @@ import { assert } from '../../base/assert.ts';
 import { faultBufferInject } from '../gpu/fault_buffer.ts';
 import { makePte, mmuWritePte, PTE_LEVEL_2M } from '../gpu/mmu.ts';
 import type { Model } from '../state.ts';
+import { CHANNEL_TYPE_CPU_TO_GPU } from './channel.ts';
 import {
   FATAL_REASON_INVALID_ADDRESS,
   FATAL_REASON_INVALID_FAULT_TYPE,
   FATAL_REASON_INVALID_PERMISSIONS,
   FATAL_REASON_OUT_OF_MEMORY,
+  FAULT_THROTTLED,
 } from './gpu_replayable_faults_types.ts';
 import { THRASHING_HINT_NONE, THRASHING_HINT_PIN, THRASHING_HINT_THROTTLE } from './perf_thrashing_types.ts';
-import { PURPOSE_REPLAY } from './push.ts';
+import { PURPOSE_COPY, PURPOSE_REPLAY, pushBegin, pushCopy, pushEnd } from './push.ts';
 import { NV_ERR_INVALID_ACCESS_TYPE, NV_ERR_MORE_PROCESSING_REQUIRED, NV_ERR_NO_MEMORY, NV_OK } from './status.ts';
 import { EVENT_FATAL_FAULT } from './tools.ts';
+import { trackerAddPush } from './tracker.ts';
 import {
   ACCESS_ATOMIC_STRONG,
   ACCESS_PREFETCH,
@@ -32,6 +35,7 @@ import {
   PROT_READ_ONLY,
   S_READ_DUPLICATE,
   S_THRASHING_PIN,
+  type VaBlock,
 } from './va_block_types.ts';
 import { vaSpaceCreate, vaSpaceMmap } from './va_space.ts';
 
@@ -44,7 +48,7 @@ const answers = vi.hoisted(() => ({
   protection: (_page: number): number => 3,
   hint: (_page: number): number => 0,
   /** Status instead of the service, or -1 to service. */
-  service: (): number => -1,
+  service: (_m: Model, _block: VaBlock): number => -1,
   serviced: [] as { first: number; outer: number; retries: number; pins: number }[],
 }));
 
@@ -75,7 +79,7 @@ vi.mock('./va_block_service.ts', async (original) => {
         retries: context.numRetries,
         pins: context.thrashingPinCount,
       });
-      const status = answers.service();
+      const status = answers.service(args[0], args[2]);
       return status >= 0 ? status : actual.vaBlockServiceLocked(...args);
     },
   };
@@ -158,6 +162,8 @@ describe('example G: a throttled page', () => {
     expect(faultEvents(m)).toHaveLength(2);
     expect(asked).toBe(1);
     expect(answers.serviced).toEqual([]);
+    const flags = m.gpus[0].replayable.batch.faultCache.flags;
+    expect([flags[0], flags[1]]).toEqual([FAULT_THROTTLED, FAULT_THROTTLED]);
   });
 });
 
@@ -252,6 +258,25 @@ describe('permissions', () => {
     expect(atomic).toEqual(['cancelled']);
     expect(reader).toEqual(['replayed']);
     expect(accesses).toEqual([READ]);
+    expect(faultEvents(m)).toEqual([
+      [0, ACCESS_ATOMIC_STRONG, 1],
+      [0, READ, 1],
+      [0, ACCESS_ATOMIC_STRONG, 2],
+    ]);
+  });
+
+  it('spare a read that waits for the same page when the write is cancelled', () => {
+    const m = machine();
+    readOnly(m);
+    const service = answers.service;
+    // Nothing is mapped at first, so the read comes back together with the write.
+    let calls = 0;
+    answers.service = (...args) => (calls++ === 0 ? NV_OK : service(...args));
+    const writer = startProgram(m, [[BASE, WRITE]], 0, 0);
+    const reader = startProgram(m, [[BASE, READ]], 0, 0);
+    runMachine(m);
+    expect([writer, reader]).toEqual([['cancelled'], ['replayed']]);
+    expect(faultEvents(m)).toHaveLength(4);
   });
 
   it('cancel everything on the page when the merged read is forbidden too', () => {
@@ -275,6 +300,25 @@ describe('permissions', () => {
     runMachine(m);
     expect(countEvents(m)).toEqual({ gpuFault: 3, replay: 1 });
     expect(answers.serviced).toEqual([]);
+  });
+
+  it('count every entry of an invalid prefetch, those of separate representatives too', () => {
+    const m = machine();
+    answers.protection = (page) => (page === 0 ? 0 : 3);
+    for (const [page, client] of [
+      [0, 0],
+      [0, 0],
+      [1, 1],
+      [0, 2],
+    ]) {
+      inject(m, BASE + page, ACCESS_PREFETCH, client);
+    }
+    const counts: number[] = [];
+    watchPushes(m, (purpose) => {
+      if (purpose === PURPOSE_REPLAY) counts.push(m.gpus[0].replayable.batch.numInvalidPrefetchFaults);
+    });
+    runMachine(m);
+    expect(counts).toEqual([3]);
   });
 
   it('of other pages do not matter', () => {
@@ -312,10 +356,12 @@ describe('a retry of the block', () => {
       seen.push(m.gpus[0].replayable.batch.hasThrottledFaults);
       return 1;
     };
+    watchPushes(m, (purpose) => {
+      if (purpose === PURPOSE_REPLAY) seen.push(m.gpus[0].replayable.batch.hasThrottledFaults);
+    });
     runMachine(m);
-    // Two pages, then the retry's one.
-    expect(seen).toEqual([false, false, false]);
-    expect(m.gpus[0].replayable.batch.hasThrottledFaults).toBe(false);
+    // Two pages, then the retry's one; and the batch's end.
+    expect(seen).toEqual([false, false, false, false]);
   });
 });
 
@@ -406,12 +452,12 @@ describe('VA spaces', () => {
 
   it('do not share addresses: one is fatal where the other has memory', () => {
     const m = twoSpaces();
-    faultBufferInject(m, 0, BASE, READ, 0, 0, 0, 1, 0, 0);
-    inject(m, BASE);
+    faultBufferInject(m, 0, BASE + 8, READ, 0, 0, 0, 1, 0, 0);
+    inject(m, BASE + 7);
     runMachine(m);
-    // Both are recorded; only the space that owns the page services it.
-    expect(faultEvents(m)).toHaveLength(2);
-    expect(answers.serviced).toHaveLength(1);
+    // Both are recorded; only the space that owns the memory services its page.
+    expect(faultEvents(m).map((event) => event[0])).toEqual([7, 8]);
+    expect(answers.serviced.map((call) => [call.first, call.outer])).toEqual([[7, 8]]);
   });
 
   it('without the GPU have their faults ignored, without a record', () => {
@@ -442,6 +488,30 @@ describe('VA spaces', () => {
     runMachine(m);
     expect([good, bad]).toEqual([['replayed'], ['cancelled']]);
     expect(fatalFaults(m)).toEqual([[OTHER + 5000 - BASE, READ, FATAL_REASON_INVALID_ADDRESS]]);
+  });
+});
+
+describe('the replay', () => {
+  it.each([0, 1, 2, 3])('runs after the work of all blocks of the bottom half under policy %i', (policy) => {
+    const m = machine({ uvm_perf_fault_replay_policy: policy });
+    // Work on a channel of its own, so that only an acquire can hold the replay back.
+    let copied = 0;
+    answers.service = (model, block) => {
+      const push = pushBegin(model, 0, CHANNEL_TYPE_CPU_TO_GPU, PURPOSE_COPY);
+      pushCopy(model, push, 1, 0, block.startPage, 512, false);
+      pushEnd(model, push);
+      trackerAddPush(block.tracker, push);
+      copied = push.finish;
+      return NV_OK;
+    };
+    const replays: [number, number][] = [];
+    watchPushes(m, (purpose, finish) => {
+      if (purpose === PURPOSE_REPLAY) replays.push([finish, copied]);
+    });
+    for (const page of [0, 512, 1024]) inject(m, BASE + page);
+    runMachine(m);
+    expect(replays).toHaveLength(policy === 0 ? 3 : 1);
+    for (const [finish, before] of replays) expect(finish).toBeGreaterThan(before + m.cost.replay);
   });
 });
 

@@ -3,8 +3,8 @@
  * service_fault_batch_dispatch, service_fault_batch_block, service_fault_batch_block_locked,
  * service_fault_batch_fatal_notify.
  *
- * Left out: ATS and HMM, so a fault outside of managed memory is fatal and nothing drops the VA space lock half-way; the
- * cancel mode of GPUs before Volta.
+ * Left out: ATS and HMM, so a fault outside of managed memory is fatal and nothing drops the VA space lock half-way;
+ * the cancel mode of GPUs before Volta.
  */
 import { maskSet, maskZero } from '../../base/page_mask.ts';
 import {

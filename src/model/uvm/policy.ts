@@ -308,9 +308,9 @@ export function policySetReadDuplication(
     space,
     startPage,
     outerPage,
-    (policy) => policy.readDuplication !== wanted,
+    (policy) => (policy.readDuplication === READ_DUPLICATION_ENABLED) !== enable,
     (range) => {
-      if (range.policy.readDuplication === wanted) return NV_OK;
+      if ((range.policy.readDuplication === READ_DUPLICATION_ENABLED) === enable) return NV_OK;
       const act = enable ? blockSetReadDuplication : blockUnsetReadDuplication;
       const status = forEachBlock(m, range, (block) => act(m, block));
       range.policy.readDuplication = wanted;

@@ -347,6 +347,25 @@ export function blockWritePtes(
   state.activated4k = state.has4kTable;
 }
 
+/**
+ * The last part of uvm_va_block_remove_gpu_va_space: a short block that goes away makes its big entries invalid, and what
+ * is below them, because others may use the same tables for these addresses. Nothing is mapped any more.
+ */
+export function blockResetPtes(m: Model, block: VaBlock, gpuId: number): void {
+  const state = block.gpus[gpuId - 1];
+  if (state === null || supports2m(block) || state.bigPtes === 0) return;
+  const bigStart = block.startPage + bigPageFirst(block);
+  const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_MEMOPS, PURPOSE_PAGE_TREE, block.tracker);
+  for (let rest = state.has4kTable ? state.bigPtes : 0; rest !== 0; rest &= rest - 1) {
+    const piece = 31 - Math.clz32(rest & -rest);
+    pushPte(m, push, PTE_LEVEL_4K, bigStart + piece * PAGES_PER_BIG_PAGE, PAGES_PER_BIG_PAGE, PTE_INVALID);
+  }
+  writeBig(m, push, bigStart, state.bigPtes, PTE_INVALID);
+  pushTlbInvalidate(m, push, bigStart, bigPageCount(block) * PAGES_PER_BIG_PAGE, false, false);
+  pushEnd(m, push);
+  trackerAddEntry(block.tracker, push.channel, push.trackingValue);
+}
+
 /** An empty mask: nothing changes in a split, everything is inherited. */
 const nothing = new Uint32Array(16);
 

@@ -8,6 +8,7 @@ import { assert } from '../../base/assert.ts';
 import { MASK_WORDS, maskIsEmpty, maskNextSet, maskSet, maskTest, maskWeight, maskZero } from '../../base/page_mask.ts';
 import { BIG_PAGES_PER_BLOCK, PAGE_SIZE, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
 import { contentsForget } from '../gpu/contents.ts';
+import { mmuForgetTables } from '../gpu/mmu.ts';
 import type { Model } from '../state.ts';
 import { pageTreeAdopt, pageTreePutPtes } from './mmu.ts';
 import { perfThrashingInfoDestroy } from './perf_thrashing.ts';
@@ -23,7 +24,7 @@ import {
   vaBlockGpuStateGetAlloc,
 } from './va_block.ts';
 import { vaBlockUnmapMask } from './va_block_map.ts';
-import { blockSplitPtes } from './va_block_pte.ts';
+import { blockResetPtes, blockSplitPtes } from './va_block_pte.ts';
 import {
   B_CPU_ALLOCATED,
   B_CPU_READ,
@@ -187,11 +188,15 @@ function vaBlockKill(m: Model, block: VaBlock): void {
     const state = block.gpus[id - 1];
     if (state === null) continue;
     if (!supports2m(block)) {
+      blockResetPtes(m, block, id);
       pageTreePutPtes(m, block, id, (state.hasBigTable ? 1 : 0) + (state.has4kTable ? 1 : 0));
     }
     m.gpus[id - 1].vidmemUsed -= maskWeight(state.w, G_ALLOCATED) * PAGE_SIZE;
   }
   trackerWait(m, block.tracker);
+  for (const gpu of m.gpus) {
+    if (!gpu.pageTree.has(Math.floor(block.startPage / PAGES_PER_BLOCK))) mmuForgetTables(gpu.mmu, block.startPage);
+  }
   if (m.contents !== null) {
     for (let p = 0; p < block.n; p++) {
       if (maskTest(block.w, B_CPU_ALLOCATED, p)) contentsForget(m.contents, CPU_ID, block.startPage + p, 1);
