@@ -3,7 +3,13 @@
  * pushes, and what let the access go on. The history runs once, from its start, with an observer.
  */
 import { PAGE_SIZE } from '../base/units.ts';
-import { EVENT_CPU_FAULT, EVENT_GPU_FAULT, EVENT_MIGRATION, type EventLog } from '../model/uvm/tools.ts';
+import {
+  EVENT_CPU_FAULT,
+  EVENT_FATAL_FAULT,
+  EVENT_GPU_FAULT,
+  EVENT_MIGRATION,
+  type EventLog,
+} from '../model/uvm/tools.ts';
 import { processorName } from '../model/uvm/va_space.ts';
 import type { Run } from '../scenario/runner.ts';
 import type { CaseLine } from '../trace/case_file.ts';
@@ -162,6 +168,10 @@ function outcomeOf(run: Run, recorded: Recorded, number: number): Outcome {
       outcome.representativeOutcome = first.outcome;
     }
   }
+  if (isReportedFatal(flow, item.page)) {
+    if (outcome.representative === undefined) outcome.is = 'fatal';
+    else outcome.representativeOutcome = 'fatal';
+  }
   const { log } = run.m.tools;
   const effective = outcome.representativeOutcome ?? outcome.is;
   if (effective === 'throttled' || effective === 'spurious' || effective === 'fatal') {
@@ -169,6 +179,14 @@ function outcomeOf(run: Run, recorded: Recorded, number: number): Outcome {
     if (back !== undefined) outcome.comesBackAs = back.number;
   }
   return outcome;
+}
+
+/** A fatal fault on the page was reported, be it that the service of the whole batch failed. */
+function isReportedFatal(flow: Flow, page: number): boolean {
+  for (const item of walkItems(flow.roots)) {
+    if (item.kind === 'event' && item.event === 'fatalFault' && runsHold(item.runs, page)) return true;
+  }
+  return false;
 }
 
 /** A later fault on the page is of the same processor, and of another batch. */
@@ -282,8 +300,8 @@ function fatalReasonOf(run: Run, recorded: Recorded): string | null {
   const { log } = run.m.tools;
   const page = log.page[recorded.logIndex];
   for (let i = recorded.logIndex; i < log.count; i++) {
-    // Event 6 is UvmEventTypeFatalFault; its batch column holds the reason.
-    if (log.kind[i] === 6 && log.page[i] === page) return FATAL_REASONS[log.batch[i]] ?? 'unknown';
+    // The batch column of a fatal fault holds its reason.
+    if (log.kind[i] === EVENT_FATAL_FAULT && log.page[i] === page) return FATAL_REASONS[log.batch[i]] ?? 'unknown';
   }
   return null;
 }

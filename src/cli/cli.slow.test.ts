@@ -328,7 +328,7 @@ describe('for people', () => {
     const { status, stdout } = cli.run('--help');
     expect(status).toBe(0);
     const commands = [...stdout.matchAll(/^ {2}([a-z]+) .*/gm)].map((match) => match[1]).filter((c) => c !== 'uvmlab');
-    expect(commands).toEqual(expect.arrayContaining(['run', 'replay', 'validate', 'demo', 'parameters']));
+    expect(commands).toEqual(expect.arrayContaining(['run', 'replay', 'validate', 'explain', 'demo', 'parameters']));
     for (const command of commands.filter((name) => name !== 'help')) {
       const help = cli.run(command, '--help');
       expect([help.status, help.stderr], command).toEqual([0, '']);
@@ -352,5 +352,7 @@ describe('for people', () => {
     expect(status).toBe(0);
     expect(stdout.match(/: the same (events|migrations)/g)?.length).toBeGreaterThanOrEqual(4);
     expect(stdout).not.toContain('differ');
+    // It ends with one fault explained.
+    expect(stdout).toMatch(/\nFault \d+ of \d+ in seq-64k-read[^]*select_residency[^]*uvm_va_block_get_prefetch_hint/);
   });
 });

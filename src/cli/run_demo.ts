@@ -163,8 +163,8 @@ const FAREWELL = `Where to go from here:
   uvmlab --help                             everything else
 `;
 
-/** The fault that is explained: the first one that prefetches more than its own 64 KiB. */
-const EXPLAINED = { file: 'serial.jsonl.gz', scenario: 'seq-64k-read', fault: '12' };
+/** The fault that is explained: the second of the GPU, whose prefetch region has grown. */
+const EXPLAINED = { file: 'serial.jsonl.gz', scenario: 'seq-64k-read', fault: '50' };
 
 async function showExplanation(colors: Colors): Promise<boolean> {
   const { file, scenario, fault } = EXPLAINED;

@@ -33,7 +33,7 @@ import {
   vaSpaceCpuFaultWoken,
 } from '../model/uvm/va_block_cpu_fault.ts';
 import {
-  ACCESS_ATOMIC_STRONG,
+  ACCESS_ATOMIC_WEAK,
   ACCESS_READ,
   ACCESS_WRITE,
   PROT_READ_ONLY,
@@ -166,8 +166,7 @@ function* cpuAccess(run: Run, page: number, write: boolean): Generator<number, V
       yield outcome;
       vaSpaceCpuFaultWoken(m, page);
     }
-    // Others may have moved the page while this thread's clock ran on.
-    if (m.k.now >= nextEventTime(m)) yield m.k.now;
+    // The instruction is retried at once: whoever takes the page away again needs the block's lock, which was held.
   }
 }
 
@@ -233,7 +232,7 @@ function* cpuTouches(
   }
 }
 
-const ACCESS_TYPE = { read: ACCESS_READ, write: ACCESS_WRITE, atomic: ACCESS_ATOMIC_STRONG } as const;
+const ACCESS_TYPE = { read: ACCESS_READ, write: ACCESS_WRITE, atomic: ACCESS_ATOMIC_WEAK } as const;
 
 /** A GPU access that was translated: its cost, and what it reads and stores. */
 function gpuDone(run: Run, step: AccessStep, page: number, extra: number): void {

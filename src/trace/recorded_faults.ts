@@ -7,7 +7,7 @@ import type { FaultEvent, GpuFaultEvent } from './event.ts';
 /** Hardware fault type by tools word; the fatal ones never come from a recording's gpuFault events. */
 const HARDWARE_TYPE: Readonly<Record<string, number>> = { invalidPde: 0, invalidPte: 2, write: 6, atomic: 15 };
 /** The driver's access type by word; a recording cannot tell weak atomics from strong ones. */
-const ACCESS_TYPE: Readonly<Record<string, number>> = { prefetch: 0, read: 1, write: 2, atomic: 4 };
+const ACCESS_TYPE: Readonly<Record<string, number>> = { prefetch: 0, read: 1, write: 2, atomic: 3 };
 
 /** A batch's entries in the order in which they entered the buffer: by GPU time, then as listed. */
 function arrivalOrder(batch: GpuFaultEvent[]): GpuFaultEvent[] {

@@ -111,8 +111,6 @@ export interface HwFaultBuffer {
   interruptEnabled: boolean;
   /** When it was enabled last, ns: a fault from before then interrupts no earlier. */
   interruptEnabledAt: number;
-  /** When it was enabled last, ns. */
-  enabledAt: number;
   interruptPending: boolean;
   /** When the interrupt on its way reaches the CPU; Infinity when there is none. */
   interruptAt: number;
@@ -139,7 +137,6 @@ export function createHwFaultBuffer(entries: number): HwFaultBuffer {
     interruptKind: -1,
     interruptEnabled: true,
     interruptEnabledAt: 0,
-    enabledAt: 0,
     interruptPending: false,
     interruptAt: Number.POSITIVE_INFINITY,
   };
@@ -405,7 +402,6 @@ export function faultBufferEnableInterrupt(m: Model, gpuIndex: number): void {
   settle(m, b);
   b.interruptEnabled = true;
   b.interruptEnabledAt = m.k.now;
-  b.enabledAt = m.k.now;
   raiseInterrupt(m, b, gpuIndex);
 }
 
@@ -433,9 +429,9 @@ export function faultBufferInterruptArrives(m: Model, gpuIndex: number, time: nu
   b.interruptAt = Number.POSITIVE_INFINITY;
   settle(m, b);
   if (!b.interruptEnabled) return false;
-  if (m.k.now < b.enabledAt) {
+  if (m.k.now < b.interruptEnabledAt) {
     // The thread that enabled it is ahead in time: at this moment it was still off. It goes out again from there.
-    sendInterrupt(m, b, gpuIndex, b.enabledAt + m.cost.interruptLatency);
+    sendInterrupt(m, b, gpuIndex, b.interruptEnabledAt + m.cost.interruptLatency);
     return false;
   }
   if (b.interruptPending) return true;
