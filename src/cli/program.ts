@@ -47,6 +47,8 @@ export async function runCli(args: readonly string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_OK : EXIT_USAGE;
     const { name, message, stack } = error instanceof Error ? error : new Error(String(error));
+    // Whoever reads /dev/stdout may stop early, as `head` does.
+    if (name === 'LineFileError' && message.includes('EPIPE')) return EXIT_OK;
     if (error instanceof UsageError || USER_ERRORS.includes(name)) {
       process.stderr.write(`error: ${message}\n`);
       return EXIT_USAGE;
