@@ -353,6 +353,6 @@ describe('for people', () => {
     expect(stdout.match(/: the same (events|migrations)/g)?.length).toBeGreaterThanOrEqual(4);
     expect(stdout).not.toContain('differ');
     // It ends with one fault explained.
-    expect(stdout).toMatch(/\nFault \d+ of \d+ in seq-64k-read[^]*select_residency[^]*uvm_va_block_get_prefetch_hint/);
+    expect(stdout).toMatch(/\nFault \d+ of \d+ in seq-64k-read.*select_residency.*uvm_va_block_get_prefetch_hint/s);
   });
 });
