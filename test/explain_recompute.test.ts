@@ -29,7 +29,8 @@ async function accountsOf(file: string, name: string): Promise<Account[]> {
     if (!result.ok) throw new Error(result.error);
     const events = logEvents(result.run.m, result.run.scenario.allocations);
     const scenario = entry.scenario as Scenario;
-    const ledger = new Ledger(scenario.allocations[0].bytes / 4096);
+    const { copyEngines } = result.run.m.spec;
+    const ledger = new Ledger(scenario.allocations[0].bytes / 4096, copyEngines);
     const all: Account[] = [];
     for (const [i, step] of scenario.steps.entries()) {
       ledger.step(step);
@@ -89,10 +90,13 @@ const FAULTS: [string, string, number][] = [
   ['scripts1.jsonl.gz', 'accessed-by-first-z1', 4],
   ['scripts1.jsonl.gz', 'accessed-by-first-z1', 9],
   ['scripts1.jsonl.gz', 'preferred-gpu-cpu-touch-z1', 40],
+  ['scripts1.jsonl.gz', 'preferred-cpu-gpu-write-z1', 7],
   ['scripts1.jsonl.gz', 'preferred-cpu-gpu-write-z1', 20],
   ['scripts1.jsonl.gz', 'gpu-first-then-cpu-then-gpu-z1', 40],
   ['probes1.jsonl.gz', 'split-misaligned-seq-z1', 19],
   ['probes1.jsonl.gz', 'split-misaligned-seq-z1', 36],
+  ['probes1.jsonl.gz', 'split-two-cuts-z1', 36],
+  ['probes1.jsonl.gz', 'split-two-cuts-z1', 71],
   ['probes1.jsonl.gz', 'preferred-gpu-first-touch-z1', 12],
   ['probes1.jsonl.gz', 'gpu-atomics-then-cpu-z1', 70],
   ['probes1.jsonl.gz', 'tail-pages-z1', 30],
@@ -111,7 +115,7 @@ it.each(FAULTS)('%s %s, fault %i', async (file, name, fault) => {
     Array.from({ length: run.count }, (_, i) => run.first + i),
   );
   expect(prefetched).toEqual(account.prefetched);
-  expect(e.pushes.map((p) => [p.purpose, p.channelType, p.trackingValue])).toEqual(account.pushes);
+  expect(e.pushes.map((p) => [p.purpose, p.engine, p.trackingValue])).toEqual(account.pushes);
 });
 
 it('is about all rules of the residency decision that these recordings can show', async () => {

@@ -125,26 +125,27 @@ describe('a fault of the GPU on data of the CPU', () => {
       ['uvm_va_block_unmap', 'cpu', 'none', [{ first: 0, count: 16 }]],
       ['uvm_va_block_map', 'gpu0', 'read, write and atomics', [{ first: 0, count: 16 }]],
     ]);
-    expect(e.pushes.map((p) => [p.purpose, p.channelType, p.trackingValue])).toEqual([
-      ['memset', 'GPU_INTERNAL', 1],
-      ['copy', 'CPU_TO_GPU', 1],
-      ['map', 'MEMOPS', 1],
-      ['replay', 'MEMOPS', 2],
-    ]);
+    expect(e.pushes.map((p) => p.purpose)).toEqual(['memset', 'copy', 'map', 'replay']);
+    const [memset, copied, mapped, replay] = e.pushes;
+    expect([memset.channelType, memset.trackingValue]).toEqual(['GPU_INTERNAL', 1]);
+    expect(copied.channelType).toContain('CPU_TO_GPU');
+    expect(mapped.channelType).toContain('MEMOPS');
+    expect(replay).toMatchObject({ channel: mapped.channel, trackingValue: mapped.trackingValue + 1 });
     for (const push of e.pushes) {
       expect(push.begin).toBeLessThan(push.end);
       expect(push.end).toBeLessThan(push.start);
       expect(push.start).toBeLessThan(push.finish);
       for (const wait of push.acquired) expect(wait.finish).toBeLessThanOrEqual(push.start);
     }
-    expect(e.pushes[2].acquired.map((a) => [a.channelType, a.trackingValue])).toContainEqual(['CPU_TO_GPU', 1]);
-    expect(e.pushes[2].ptes).toEqual({ '64 KiB': 32, directory: 1 });
+    expect(copied.acquired).toMatchObject([{ channelType: 'GPU_INTERNAL', trackingValue: 1, finish: memset.finish }]);
+    expect(mapped.start).toBeGreaterThanOrEqual(copied.finish);
+    expect(mapped.ptes).toEqual({ '64 KiB': 32, directory: 1 });
     expect(e.pushes[1].noticed).toBeGreaterThanOrEqual(e.pushes[1].finish);
   });
 
   it('names the replay that let the access go on, and how long it took', () => {
     expect(e.replay).toMatchObject({ again: null, cancelled: false, retried: e.pushes[3].finish });
-    expect(e.replay?.push).toMatchObject({ purpose: 'replay', trackingValue: 2 });
+    expect(e.replay?.push).toEqual(e.pushes[3]);
     expect(e.replay?.resumed).toBeGreaterThan(e.pushes[3].finish);
     expect(e.duration).toBe(e.pushes[3].finish - (e.fault.entryTime ?? 0));
     expect(e.permission).toMatchObject({ access: 'read', nativeAtomics: true, protection: 'read, write and atomics' });
@@ -156,9 +157,7 @@ describe('a fault of the GPU on data of the CPU', () => {
     expect(text).toContain(
       'result   moved to gpu0, with 15 prefetched pages; mapped on gpu0: read, write and atomics\n',
     );
-    expect(text).toMatch(
-      /\n {2}\+\d+\.\d{3} {12}uvm_va_block_select_residency|uvm_va_block_select_residency for page 0: gpu0/,
-    );
+    expect(text).toMatch(/\n +\+\d+\.\d{3} {14}uvm_va_block_select_residency for page 0: gpu0\n/);
     expect(text).toContain('rule 11: migrate to the faulting processor\n');
     expect(text).toMatch(/ 5 +0\.\.15 +16 +16 +1600 {2}> {2}816 +taken: the highest that passes\n/);
     expect(text).toMatch(/ 4 +0\.\.31 +16 +32 +1600 {2}≤ {2}1632\n/);
@@ -402,27 +401,9 @@ describe('the story of a page', () => {
   const { explanation: e } = result;
 
   it('has all that happened, in order of time', () => {
-    expect(e.entries.map((one) => one.kind)).toEqual(
-      [
-        'firstTouch',
-        'mapping',
-        'fault',
-        'mapping',
-        'move',
-        'mapping',
-        'resumed',
-        'call',
-        'fault',
-        'mapping',
-        'move',
-        'mapping',
-        'mapping',
-        'call',
-        'mapping',
-        'mapping',
-        'move',
-        'mapping',
-      ].slice(0, e.entries.length),
+    expect(e.entries.map((one) => one.kind).join(' ')).toBe(
+      'firstTouch mapping fault mapping move mapping resumed call fault mapping move mapping mapping call mapping mapping ' +
+        'move mapping',
     );
     const times = e.entries.map((one) => one.time);
     expect(times).toEqual([...times].sort((a, b) => a - b));

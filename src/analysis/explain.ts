@@ -237,13 +237,25 @@ function tally(items: readonly FaultItem[]): string {
   return [...counts].map(([outcome, n]) => `${n} ${outcome}`).join(', ');
 }
 
+/** Under policy BLOCK each block has its replay: those before the block of the fault are about others. */
+function isReplayOfOther(item: Item, siblings: readonly Item[], seen: boolean): boolean {
+  if (item.kind !== 'call' || item.function !== 'push_replay_on_gpu') return false;
+  const dispatches = siblings.some(
+    (other) => other.kind === 'call' && other.function === 'service_fault_batch_dispatch',
+  );
+  return dispatches && !seen;
+}
+
 /** A copy of the calls without what is about other faults only. */
 function pruned(items: readonly Item[], target: FaultItem): Item[] {
   const out: Item[] = [];
   const others: FaultItem[] = [];
   let dispatches = 0;
   let dispatched = 0;
+  let seen = false;
   for (const item of items) {
+    if (isReplayOfOther(item, items, seen)) continue;
+    seen ||= item.kind === 'call' && concerns(item, target);
     if (item.kind === 'fault' && item.page !== target.page) {
       others.push(item);
     } else if (item.kind === 'call' && item.function === 'service_fault_batch_dispatch' && !concerns(item, target)) {

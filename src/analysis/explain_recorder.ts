@@ -385,6 +385,12 @@ export class FaultRecorder implements Why {
     return m === null ? null : this.#flow(m);
   }
 
+  /** The flow if it has the fault asked for: a service comes after all its faults, so before that nobody will ask. */
+  #wanted(): Flow | null {
+    const flow = this.#here();
+    return flow === null || !flow.hasTarget ? null : flow;
+  }
+
   thrashing(block: VaBlock, page: number, processor: number, step: string, type: number): void {
     const flow = this.#here();
     if (flow === null || this.#watched === null) return;
@@ -402,7 +408,7 @@ export class FaultRecorder implements Why {
     size: number,
     passes: boolean,
   ): void {
-    const flow = this.#here();
+    const flow = this.#wanted();
     if (flow === null) return;
     const last = flow.asks[flow.asks.length - 1];
     let ask = last;
@@ -414,7 +420,7 @@ export class FaultRecorder implements Why {
   }
 
   prefetchRegion(_block: VaBlock, page: number, first: number, outer: number): void {
-    const flow = this.#here();
+    const flow = this.#wanted();
     const ask = flow?.asks[flow.asks.length - 1];
     if (ask === undefined || ask.page !== page) return;
     ask.first = first;
@@ -422,7 +428,7 @@ export class FaultRecorder implements Why {
   }
 
   prefetch(block: VaBlock, context: ServiceBlockContext, rule: string): void {
-    const flow = this.#here();
+    const flow = this.#wanted();
     if (flow === null || this.#watched === null) return;
     add(flow, prefetchItem(this.#watched, block, context, rule, flow.asks));
     flow.asks = [];
@@ -437,7 +443,7 @@ export class FaultRecorder implements Why {
     duplicate: boolean,
   ): void {
     const m = this.#watch();
-    if (m === null) return;
+    if (m === null || this.#wanted() === null) return;
     const there = residentWords(block, destination);
     let pages = 0;
     let already = 0;
@@ -454,7 +460,7 @@ export class FaultRecorder implements Why {
   }
 
   populate(block: VaBlock, processor: number, first: number, count: number, zeroed: number): void {
-    const flow = this.#here();
+    const flow = this.#wanted();
     if (flow === null || this.#watched === null) return;
     const run = { first: blockBase(this.#watched, block) + first, count, zeroed };
     const top = flow.stack[flow.stack.length - 1];
@@ -472,15 +478,15 @@ export class FaultRecorder implements Why {
   }
 
   permissions(block: VaBlock, context: ServiceBlockContext, processor: number, residency: number): void {
-    const flow = this.#here();
-    if (flow === null || !flow.hasTarget || this.#watched === null) return;
+    const flow = this.#wanted();
+    if (flow === null || this.#watched === null) return;
     const page = this.#absolutePage - block.startPage;
     const item = permissionItem(this.#watched, block, context, processor, residency, page);
     if (item !== null) add(flow, item);
   }
 
   copy(block: VaBlock, first: number, count: number, from: number, to: number, cause: number): void {
-    const flow = this.#here();
+    const flow = this.#wanted();
     if (flow === null || this.#watched === null) return;
     flow.copyFrom = from;
     flow.copyTo = to;
@@ -492,7 +498,7 @@ export class FaultRecorder implements Why {
     if (m === null) return;
     const replays = purpose === PURPOSE_REPLAY || purpose === PURPOSE_CANCEL;
     const later = replays && this.#recorded !== null && this.#recorded.replays.length < CANDIDATES_MAX;
-    const flow = this.#flow(m);
+    const flow = this.#wanted();
     if (flow === null && !later) return;
     const push = pushInfo(m, purpose, gpu, channel, value);
     if (later) this.#recorded?.replays.push(push);
@@ -512,7 +518,7 @@ export class FaultRecorder implements Why {
   }
 
   map(block: VaBlock, processor: number, first: number, count: number, protection: number): void {
-    const flow = this.#here();
+    const flow = this.#wanted();
     if (flow === null || this.#watched === null) return;
     const { m } = this.#watched;
     const onCpu = processor === CPU_ID;

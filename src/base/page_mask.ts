@@ -35,6 +35,34 @@ export function maskCopy(d: Uint32Array, o: number, a: Uint32Array, p: number): 
   for (let i = 0; i < MASK_WORDS; i++) d[o + i] = a[p + i];
 }
 
+/** d = a & b; true when a page is left. */
+export function maskIntersection(
+  d: Uint32Array,
+  o: number,
+  a: Uint32Array,
+  p: number,
+  b: Uint32Array,
+  q: number,
+): boolean {
+  let any = 0;
+  for (let i = 0; i < MASK_WORDS; i++) any |= d[o + i] = a[p + i] & b[q + i];
+  return any !== 0;
+}
+
+/** d = a & ~b; true when a page is left. */
+export function maskDifference(
+  d: Uint32Array,
+  o: number,
+  a: Uint32Array,
+  p: number,
+  b: Uint32Array,
+  q: number,
+): boolean {
+  let any = 0;
+  for (let i = 0; i < MASK_WORDS; i++) any |= d[o + i] = a[p + i] & ~b[q + i];
+  return any !== 0;
+}
+
 /** d |= a */
 export function maskOr(d: Uint32Array, o: number, a: Uint32Array, p: number): void {
   for (let i = 0; i < MASK_WORDS; i++) d[o + i] |= a[p + i];

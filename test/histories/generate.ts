@@ -80,8 +80,8 @@ const PARAMETERS: readonly (readonly [string, readonly number[]])[] = [
   ['uvm_perf_thrashing_enable', [0, 1, 1]],
   ['uvm_perf_thrashing_threshold', [1, 2, 3, 5]],
   ['uvm_perf_thrashing_pin_threshold', [1, 1, 2, 3, 10]],
-  ['uvm_perf_thrashing_lapse_usec', [50, 500, 2000, 20000]],
-  ['uvm_perf_thrashing_nap', [1, 2, 10]],
+  ['uvm_perf_thrashing_lapse_usec', [50, 500, 2000]],
+  ['uvm_perf_thrashing_nap', [1, 2, 5]],
   ['uvm_perf_thrashing_epoch', [1, 5, 2000]],
   ['uvm_perf_thrashing_pin', [0, 1, 3, 300]],
   ['uvm_perf_thrashing_max_resets', [0, 1, 4]],
@@ -391,6 +391,13 @@ export function generateHistory(seed: number): History {
     const buffer = prngBelow(p, history.buffers.length);
     return [buffer, prngBelow(p, history.buffers[buffer].pages)];
   });
+  if (history.vidmemPages < 2 ** 20) {
+    // As in the driver, an access may wait for ever when memory runs out while another one's fatal fault is cancelled.
+    has.raw = false;
+    has.wild = false;
+    has.group = false;
+    has.nonReplayable = false;
+  }
   if (has.parameters && prngChance(p, 1, 20)) {
     // As in the driver, memory that is forced to the CPU is out of reach for a GPU that may map its own copies alone.
     has.readMostly = false;

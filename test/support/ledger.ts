@@ -1,6 +1,6 @@
 /**
  * An independent account of what the driver must do for each fault of a history with one GPU: where the page goes and by
- * which rule, what the prefetch tree says, and which pushes it takes, numbered by channel type. It is written from the
+ * which rule, what the prefetch tree says, and which pushes it takes, numbered by channel. It is written from the
  * rules alone, page by page and slowly, and calls nothing of the model.
  *
  * It follows histories without thrashing and without unsetReadMostly, and prefetches of pages that are not mapped
@@ -8,10 +8,13 @@
  */
 
 type Processor = 'cpu' | 'gpu0';
-export type PushType = 'CPU_TO_GPU' | 'GPU_TO_CPU' | 'GPU_INTERNAL' | 'MEMOPS';
+type PushType = 'CPU_TO_GPU' | 'GPU_TO_CPU' | 'GPU_INTERNAL' | 'MEMOPS';
 
-/** [purpose, channel type, tracking value] */
-export type LedgerPush = [string, PushType, number];
+/** Channel types in the order in which they are given copy engines, round and round. */
+const TYPES = ['CPU_TO_GPU', 'GPU_TO_CPU', 'GPU_INTERNAL', 'GPU_TO_GPU', 'MEMOPS'] as const;
+
+/** [purpose, number of the copy engine, tracking value] */
+export type LedgerPush = [string, number, number];
 /** [level, first page, outer page, set, of, passes], pages of the buffer */
 export type LedgerLevel = [number, number, number, number, number, boolean];
 
@@ -71,13 +74,15 @@ function reaches(p: Processor, memory: Processor): boolean {
 
 export class Ledger {
   #blocks: Block[] = [];
-  #count: Record<PushType, number> = { CPU_TO_GPU: 0, GPU_TO_CPU: 0, GPU_INTERNAL: 0, MEMOPS: 0 };
+  /** Pushes by copy engine; of an engine's channels the first one alone is used. */
+  #count: number[];
   /** 2 MiB pieces of address space whose directory entry points at tables. */
   #directories = new Set<number>();
   #pushes: LedgerPush[] = [];
 
-  /** One buffer of `pages` pages. */
-  constructor(pages: number) {
+  /** One buffer of `pages` pages, on a GPU with so many copy engines. */
+  constructor(pages: number, copyEngines: number) {
+    this.#count = new Array<number>(copyEngines).fill(0);
     for (let first = 0; first < pages; first += BLOCK) {
       const n = Math.min(BLOCK, pages - first);
       this.#blocks.push({
@@ -95,7 +100,8 @@ export class Ledger {
   }
 
   #push(purpose: string, type: PushType): void {
-    this.#pushes.push([purpose, type, ++this.#count[type]]);
+    const engine = TYPES.indexOf(type) % this.#count.length;
+    this.#pushes.push([purpose, engine, ++this.#count[engine]]);
   }
 
   /** A step that makes no faults. */
@@ -374,8 +380,8 @@ export class Ledger {
     const native = by === residency;
     const requested = (page: Page): number => {
       if (page !== target || access === 'read') return 1;
-      // A CPU's write counts as an atomic access.
-      return access === 'atomic' || by === 'cpu' ? 3 : 2;
+      // A CPU's write counts as an atomic access; the GPU's own atomics here are weak and count as writes.
+      return by === 'cpu' ? 3 : 2;
     };
     const rights = new Map<Page, number>();
     for (const page of all) {

@@ -14,6 +14,8 @@ import {
   maskAndNot,
   maskContainsRegion,
   maskCopy,
+  maskDifference,
+  maskIntersection,
   maskIntersects,
   maskIsEmpty,
   maskNextClear,
@@ -124,9 +126,7 @@ function cpuChunkAlloc(m: Model, block: VaBlock, first: number, outer: number, a
  */
 function blockPopulatePagesCpu(m: Model, block: VaBlock, context: VaBlockContext, pw: Uint32Array, po: number): void {
   const w = context.w;
-  maskCopy(w, C_POPULATE, pw, po);
-  maskAndNot(w, C_POPULATE, block.w, B_CPU_ALLOCATED);
-  if (maskIsEmpty(w, C_POPULATE)) return;
+  if (!maskDifference(w, C_POPULATE, pw, po, block.w, B_CPU_ALLOCATED)) return;
   residentAnywhere(block, w, C_TMP);
   const sizes = m.params.uvm_cpu_chunk_allocation_sizes;
   const into2m = block.startPage % PAGES_PER_BLOCK;
@@ -186,8 +186,7 @@ function blockPopulatePagesGpu(
   const state = vaBlockGpuStateGetAlloc(block, gpuId);
   const gpu = m.gpus[gpuId - 1];
   const w = context.w;
-  maskCopy(w, C_POPULATE, pw, po);
-  maskAndNot(w, C_POPULATE, state.w, G_RESIDENT);
+  maskDifference(w, C_POPULATE, pw, po, state.w, G_RESIDENT);
   maskAndNot(w, C_POPULATE, state.w, G_ALLOCATED);
   if (maskIsEmpty(w, C_POPULATE)) return NV_OK;
   residentAnywhere(block, w, C_TMP);
@@ -371,8 +370,7 @@ function copyFromMask(
     left &= ~(1 << source);
     const sw = residentWords(block, source);
     if (sw === null) continue;
-    maskCopy(w, C_SOURCE, w, wanted);
-    maskAnd(w, C_SOURCE, sw, residentOffset(source));
+    maskIntersection(w, C_SOURCE, w, wanted, sw, residentOffset(source));
     const dw = residentWords(block, destination);
     if (dw !== null) maskAndNot(w, C_SOURCE, dw, residentOffset(destination));
     if (migrated >= 0) maskAndNot(w, C_SOURCE, w, migrated);
@@ -411,8 +409,7 @@ function blockCopyResidentPages(
   const dw = residentWords(block, destination);
   if (dw !== null) maskAndNot(w, C_COPY, dw, residentOffset(destination));
   // Discarded pages hold nothing worth copying: they count as migrated.
-  maskCopy(w, C_EXTRA, w, C_COPY);
-  maskAnd(w, C_EXTRA, block.w, B_DISCARDED);
+  maskIntersection(w, C_EXTRA, w, C_COPY, block.w, B_DISCARDED);
   maskAndNot(w, C_COPY, w, C_EXTRA);
   const missing = maskWeight(w, C_COPY);
   localTracker.length = 0;
@@ -476,8 +473,7 @@ function copyStaged(
   copyFromMask(m, block, context, CPU_ID, sources, C_STAGED, -1, prefetch, prefetchOffset, copyMode, true, pages);
   trackerAddTracker(block.tracker, localTracker);
   localTracker.length = 0;
-  maskCopy(w, C_SOURCE, w, C_STAGED);
-  maskAndNot(w, C_SOURCE, w, C_MIGRATED);
+  maskDifference(w, C_SOURCE, w, C_STAGED, w, C_MIGRATED);
   copyBetween(m, block, context, destination, CPU_ID, prefetch, prefetchOffset, copyMode, false, localTracker);
   maskOr(w, C_MIGRATED, w, C_SOURCE);
 }
@@ -503,13 +499,11 @@ export function vaBlockMakeResidentCopy(
   if (destination !== CPU_ID) vaBlockGpuStateGetAlloc(block, destination);
   const dw = residentWords(block, destination) as Uint32Array;
   const mapped = block.mapped;
-  maskCopy(w, C_UNMAP, pw, po);
-  maskAndNot(w, C_UNMAP, dw, residentOffset(destination));
+  maskDifference(w, C_UNMAP, pw, po, dw, residentOffset(destination));
   if (mapped !== 0 && !maskIsEmpty(w, C_UNMAP)) vaBlockUnmapMask(m, block, context, mapped, w, C_UNMAP);
   // Duplicated pages lose their other mappings even where the destination holds a copy.
   if (maskIntersects(pw, po, block.w, B_READ_DUPLICATED)) {
-    maskCopy(w, C_UNMAP, pw, po);
-    maskAnd(w, C_UNMAP, block.w, B_READ_DUPLICATED);
+    maskIntersection(w, C_UNMAP, pw, po, block.w, B_READ_DUPLICATED);
     vaBlockUnmapMask(m, block, context, mapped & ~(1 << destination), w, C_UNMAP);
     for (let p = maskNextSet(w, C_UNMAP, 0, block.n); p < block.n; p = maskNextSet(w, C_UNMAP, p + 1, block.n)) {
       toolsRecordReadDuplicateInvalidate(m, block.startPage + p, destination);
@@ -532,8 +526,7 @@ function setFirstTouchResidency(
   const w = context.w;
   const dw = residentWords(block, destination) as Uint32Array;
   const offset = residentOffset(destination);
-  maskCopy(w, C_FIRST_TOUCH, pw, po);
-  maskAndNot(w, C_FIRST_TOUCH, dw, offset);
+  maskDifference(w, C_FIRST_TOUCH, pw, po, dw, offset);
   maskOr(dw, offset, w, C_FIRST_TOUCH);
   if (!maskIsEmpty(dw, offset)) block.resident |= 1 << destination;
   maskOr(w, C_CHANGED_RESIDENCY, w, C_FIRST_TOUCH);
@@ -645,8 +638,7 @@ export function vaBlockMakeResidentReadDuplicate(
   if (destination !== CPU_ID) vaBlockGpuStateGetAlloc(block, destination);
   const residents = block.resident;
   for (let id = processorFirst(residents); id !== INVALID_ID; id = processorNext(residents, id)) {
-    maskCopy(w, C_UNMAP, pw, po);
-    maskAndNot(w, C_UNMAP, block.w, B_READ_DUPLICATED);
+    maskDifference(w, C_UNMAP, pw, po, block.w, B_READ_DUPLICATED);
     maskAnd(w, C_UNMAP, residentWords(block, id) as Uint32Array, residentOffset(id));
     if (!maskIsEmpty(w, C_UNMAP)) prepReadDuplicateMapping(m, block, context, id);
   }
@@ -654,9 +646,8 @@ export function vaBlockMakeResidentReadDuplicate(
   if (status !== NV_OK) return status;
   blockCopyResidentPages(m, block, context, destination, pw, po, prefetch, prefetchOffset, true);
 
-  maskCopy(w, C_EXTRA, pw, po);
-  maskAndNot(w, C_EXTRA, w, C_MIGRATED);
-  if (!maskIsEmpty(w, C_EXTRA)) setFirstTouchResidency(block, context, destination, w, C_EXTRA);
+  if (maskDifference(w, C_EXTRA, pw, po, w, C_MIGRATED))
+    setFirstTouchResidency(block, context, destination, w, C_EXTRA);
   if (destination !== CPU_ID && !maskIsEmpty(w, C_STAGED)) {
     maskOr(block.w, B_CPU_RESIDENT, w, C_STAGED);
     block.resident |= 1;

@@ -12,6 +12,8 @@ import {
   maskClearRegion,
   maskContains,
   maskCopy,
+  maskDifference,
+  maskIntersection,
   maskIntersects,
   maskIntersectsRegion,
   maskIsEmpty,
@@ -126,9 +128,7 @@ function blockUnmapGpu(
   const state = block.gpus[gpuId - 1];
   if (state === null || (block.mapped & (1 << gpuId)) === 0) return;
   const w = context.w;
-  maskCopy(w, C_PTE, pw, po);
-  maskAnd(w, C_PTE, state.w, G_READ);
-  if (maskIsEmpty(w, C_PTE)) return;
+  if (!maskIntersection(w, C_PTE, pw, po, state.w, G_READ)) return;
   for (let i = 0; i < 16; i++) w[C_AFTER + i] = ~state.w[G_READ + i] | w[C_PTE + i];
   blockPreparePtes(m, block, gpuId, INVALID_ID, w, C_PTE, C_AFTER);
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_MEMOPS, PURPOSE_UNMAP, block.tracker);
@@ -180,9 +180,17 @@ function blockMapCpuTo(
   cause: number,
 ): void {
   const w = context.w;
-  maskCopy(w, C_PTE, w, C_MAP_RUNNING);
-  maskAnd(w, C_PTE, residentWords(block, resident) as Uint32Array, residentOffset(resident));
-  if (maskIsEmpty(w, C_PTE)) return;
+  if (
+    !maskIntersection(
+      w,
+      C_PTE,
+      w,
+      C_MAP_RUNNING,
+      residentWords(block, resident) as Uint32Array,
+      residentOffset(resident),
+    )
+  )
+    return;
   trackerWait(m, block.tracker);
   const writable = protection > PROT_READ_ONLY;
   mmInsertPages(block.w, w, C_PTE, writable);
@@ -220,9 +228,7 @@ function blockMapGpuTo(
   const w = context.w;
   const rw = residentWords(block, resident) as Uint32Array;
   const ro = residentOffset(resident);
-  maskCopy(w, C_PTE, w, C_MAP_RUNNING);
-  maskAnd(w, C_PTE, rw, ro);
-  if (maskIsEmpty(w, C_PTE)) return;
+  if (!maskIntersection(w, C_PTE, w, C_MAP_RUNNING, rw, ro)) return;
   // Pages that will have exactly this protection and this target once the push is through.
   const bit = mappedOffset(gpuId, protection);
   maskCopy(w, C_AFTER, state.w, bit);
@@ -305,8 +311,7 @@ function revokeNotify(m: Model, block: VaBlock, context: VaBlockContext, gpuId: 
   const state = block.gpus[gpuId - 1] as BlockGpuState;
   const w = context.w;
   for (let protection = PROT_READ_WRITE_ATOMIC; protection >= revoked; protection--) {
-    maskCopy(w, C_TMP, state.w, mappedOffset(gpuId, protection));
-    maskAnd(w, C_TMP, w, C_PTE);
+    maskIntersection(w, C_TMP, state.w, mappedOffset(gpuId, protection), w, C_PTE);
     let first = maskNextSet(w, C_TMP, 0, block.n);
     while (first < block.n) {
       const outer = maskNextClear(w, C_TMP, first, block.n);
@@ -329,13 +334,9 @@ function blockRevokeProtGpuTo(
   const w = context.w;
   const rw = residentWords(block, resident) as Uint32Array;
   const ro = residentOffset(resident);
-  maskCopy(w, C_PTE, w, C_REVOKE);
-  maskAnd(w, C_PTE, rw, ro);
-  if (maskIsEmpty(w, C_PTE)) return;
-  maskCopy(w, C_TMP, state.w, mappedOffset(gpuId, revoked));
-  maskAndNot(w, C_TMP, w, C_PTE);
-  maskCopy(w, C_AFTER, state.w, mappedOffset(gpuId, revoked - 1));
-  maskAndNot(w, C_AFTER, w, C_TMP);
+  if (!maskIntersection(w, C_PTE, w, C_REVOKE, rw, ro)) return;
+  maskDifference(w, C_TMP, state.w, mappedOffset(gpuId, revoked), w, C_PTE);
+  maskDifference(w, C_AFTER, state.w, mappedOffset(gpuId, revoked - 1), w, C_TMP);
   maskAnd(w, C_AFTER, rw, ro);
   blockPreparePtes(m, block, gpuId, resident, w, C_PTE, C_AFTER);
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_MEMOPS, PURPOSE_REVOKE, block.tracker);
@@ -364,15 +365,12 @@ export function vaBlockRevokeProt(
   if (id === CPU_ID) {
     // A CPU's write right includes atomics, so there is nothing between them to take.
     if (revoked === PROT_READ_WRITE_ATOMIC) return;
-    maskCopy(w, C_REVOKE, pw, po);
-    maskAnd(w, C_REVOKE, block.w, B_CPU_WRITE);
-    if (!maskIsEmpty(w, C_REVOKE)) blockRevokeCpuWrite(m, block, context);
+    if (maskIntersection(w, C_REVOKE, pw, po, block.w, B_CPU_WRITE)) blockRevokeCpuWrite(m, block, context);
     return;
   }
   if ((block.mapped & (1 << id)) === 0) return;
-  maskCopy(w, C_REVOKE, pw, po);
-  maskAnd(w, C_REVOKE, (block.gpus[id - 1] as BlockGpuState).w, mappedOffset(id, revoked));
-  if (maskIsEmpty(w, C_REVOKE)) return;
+  if (!maskIntersection(w, C_REVOKE, pw, po, (block.gpus[id - 1] as BlockGpuState).w, mappedOffset(id, revoked)))
+    return;
   let residents = block.resident;
   while (residents !== 0 && !maskIsEmpty(w, C_REVOKE)) {
     const resident = processorFindClosest(block.range.space.processors, residents, id);

@@ -10,6 +10,8 @@ import {
   maskAnd,
   maskAndNot,
   maskCopy,
+  maskDifference,
+  maskIntersection,
   maskIntersects,
   maskIsEmpty,
   maskNextClear,
@@ -129,8 +131,7 @@ function vaBlockServiceCopy(
       const status = vaBlockMakeResidentReadDuplicate(m, block, bc, residency, w, S_CALLER, w, S_PREFETCH, cause);
       if (status !== NV_OK) return status;
     }
-    maskCopy(w, S_CALLER, w, pages);
-    maskAndNot(w, S_CALLER, w, S_READ_DUPLICATE);
+    maskDifference(w, S_CALLER, w, pages, w, S_READ_DUPLICATE);
   }
   if (context.readDuplicateCount === 0 || !maskIsEmpty(w, S_CALLER)) {
     const status = vaBlockMakeResidentCopy(m, block, bc, residency, w, S_CALLER, w, S_PREFETCH, cause);
@@ -171,16 +172,19 @@ function computeNewPermission(
  * Sorts the pages of a service by the protection they get (the loop over compute_new_permission). A processor that is
  * native to the residency gets everything on any page that is not duplicated, discarded, or mapped for atomics by one that
  * is not native: those pages are told apart by masks, and only the rest is looked at page by page.
+ *
+ * Returns the protections that occur, a bit each; the masks of the others are left alone and mean nothing.
  */
 function computeNewPermissions(
   block: VaBlock,
   processor: number,
   residency: number,
   context: ServiceBlockContext,
-): void {
+): number {
   const w = context.w;
   const pages = newResidencyOffset(residency);
   const single = mappingsOffset(0);
+  let protections = 0;
   maskCopy(w, single, w, pages);
   const native = block.range.space.processors.hasNativeAtomics[residency];
   const policy = block.range.policy.readDuplication;
@@ -194,12 +198,15 @@ function computeNewPermissions(
     if (policy !== READ_DUPLICATION_DISABLED) maskOr(w, single, block.w, B_READ_DUPLICATED);
     maskAnd(w, single, w, pages);
     const everything = mappingsOffset(PROT_READ_WRITE_ATOMIC);
-    maskCopy(w, everything, w, pages);
-    maskAndNot(w, everything, w, single);
+    if (maskDifference(w, everything, w, pages, w, single)) protections |= 1 << PROT_READ_WRITE_ATOMIC;
   }
   for (let p = maskNextSet(w, single, 0, block.n); p < block.n; p = maskNextSet(w, single, p + 1, block.n)) {
-    maskSet(w, mappingsOffset(computeNewPermission(block, p, processor, residency, context.accessType[p])), p);
+    const protection = computeNewPermission(block, p, processor, residency, context.accessType[p]);
+    if ((protections & (1 << protection)) === 0) maskZero(w, mappingsOffset(protection));
+    protections |= 1 << protection;
+    maskSet(w, mappingsOffset(protection), p);
   }
+  return protections;
 }
 
 /** block_service_finish_revoke_prot: pages that stay lose rights of others that the new mapping rules out. */
@@ -209,17 +216,17 @@ function finishRevokeProt(
   residency: number,
   block: VaBlock,
   context: ServiceBlockContext,
+  protections: number,
 ): void {
+  if ((block.mapped & ~(1 << processor)) === 0) return;
   const w = context.w;
   const native = block.range.space.processors.hasNativeAtomics[residency];
   for (let protection = PROT_READ_WRITE; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
+    if ((protections & (1 << protection)) === 0) continue;
     const offset = mappingsOffset(protection);
-    if (maskIsEmpty(w, offset)) continue;
     // mappingsOffset(0) is free: it holds the pages to revoke.
     const revoke = mappingsOffset(0);
-    maskCopy(w, revoke, w, S_DID_NOT_MIGRATE);
-    maskAnd(w, revoke, w, offset);
-    if (maskIsEmpty(w, revoke)) continue;
+    if (!maskIntersection(w, revoke, w, S_DID_NOT_MIGRATE, w, offset)) continue;
     let processors = block.mapped & ~(1 << processor);
     if (protection === PROT_READ_WRITE || (native & (1 << processor)) !== 0) processors &= ~native;
     const revoked =
@@ -232,24 +239,26 @@ function finishRevokeProt(
 }
 
 /** block_service_finish_map: the faulting processor, by ascending protection; pinned pages first, under their own cause. */
-function finishMap(m: Model, processor: number, block: VaBlock, context: ServiceBlockContext): void {
+function finishMap(
+  m: Model,
+  processor: number,
+  block: VaBlock,
+  context: ServiceBlockContext,
+  protections: number,
+): void {
   const w = context.w;
   const bc = context.blockContext;
   if (m.res.why !== null) m.res.why.enter('block_service_finish_map', m.k.now, { block: block.id, processor });
   for (let protection = PROT_READ_ONLY; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
+    if ((protections & (1 << protection)) === 0) continue;
     const offset = mappingsOffset(protection);
-    if (maskIsEmpty(w, offset)) continue;
     if (context.operation !== OPERATION_ACCESS_COUNTERS && processor === CPU_ID) {
       vaBlockUnmap(m, block, bc, CPU_ID, w, offset);
     }
     if (context.thrashingPinCount > 0) {
-      maskCopy(w, S_CALLER, w, offset);
-      maskAnd(w, S_CALLER, w, S_THRASHING_PIN);
-      if (!maskIsEmpty(w, S_CALLER)) {
+      if (maskIntersection(w, S_CALLER, w, offset, w, S_THRASHING_PIN)) {
         vaBlockMap(m, block, bc, processor, w, S_CALLER, protection, MAP_REMOTE_THRASHING);
-        maskCopy(w, S_CALLER, w, offset);
-        maskAndNot(w, S_CALLER, w, S_THRASHING_PIN);
-        if (!maskIsEmpty(w, S_CALLER)) {
+        if (maskDifference(w, S_CALLER, w, offset, w, S_THRASHING_PIN)) {
           vaBlockMap(m, block, bc, processor, w, S_CALLER, protection, MAP_REMOTE_POLICY);
         }
         continue;
@@ -269,6 +278,7 @@ function finishMapAccessedBy(
   residency: number,
   block: VaBlock,
   context: ServiceBlockContext,
+  protections: number,
 ): void {
   if (block.range.policy.accessedBy === 0 && context.thrashingPinCount === 0) return;
   if (m.res.why !== null) {
@@ -277,9 +287,8 @@ function finishMapAccessedBy(
   const w = context.w;
   const bc = context.blockContext;
   for (let protection = PROT_READ_ONLY; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
-    maskCopy(w, S_CALLER, w, mappingsOffset(protection));
-    maskAnd(w, S_CALLER, w, newResidencyOffset(residency));
-    if (maskIsEmpty(w, S_CALLER)) continue;
+    if ((protections & (1 << protection)) === 0) continue;
+    if (!maskIntersection(w, S_CALLER, w, mappingsOffset(protection), w, newResidencyOffset(residency))) continue;
     if (context.thrashingPinCount > 0) {
       const single = mappingsOffset(0);
       for (
@@ -318,18 +327,15 @@ function vaBlockServiceFinish(
     vaBlockMakeResidentFinish(block, bc, residency, w, S_CALLER);
   }
   if (m.res.seams.serviceFinishHook !== null) m.res.seams.serviceFinishHook(m, block, context, processor, residency);
-  maskCopy(w, S_DID_NOT_MIGRATE, w, pages);
-  maskAndNot(w, S_DID_NOT_MIGRATE, bc.w, C_CHANGED_RESIDENCY);
-  for (let protection = PROT_READ_ONLY; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
-    maskZero(w, mappingsOffset(protection));
-  }
-  computeNewPermissions(block, processor, residency, context);
+  maskDifference(w, S_DID_NOT_MIGRATE, w, pages, bc.w, C_CHANGED_RESIDENCY);
+  const protections = computeNewPermissions(block, processor, residency, context);
   if (m.res.why !== null) m.res.why.permissions?.(block, context, processor, residency);
-  finishRevokeProt(m, processor, residency, block, context);
-  finishMap(m, processor, block, context);
-  finishMapAccessedBy(m, processor, residency, block, context);
-  maskAndNot(block.w, B_DISCARDED, w, mappingsOffset(PROT_READ_WRITE));
-  maskAndNot(block.w, B_DISCARDED, w, mappingsOffset(PROT_READ_WRITE_ATOMIC));
+  finishRevokeProt(m, processor, residency, block, context, protections);
+  finishMap(m, processor, block, context, protections);
+  finishMapAccessedBy(m, processor, residency, block, context, protections);
+  for (let protection = PROT_READ_WRITE; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
+    if ((protections & (1 << protection)) !== 0) maskAndNot(block.w, B_DISCARDED, w, mappingsOffset(protection));
+  }
   return NV_OK;
 }
 
