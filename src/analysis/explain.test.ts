@@ -270,6 +270,22 @@ describe('what becomes of a fault', () => {
     expect(others).toEqual(['1 entry on other pages: 1 serviced', '2 other blocks with 2 faults']);
   });
 
+  it('has the replay of its own block under policy BLOCK', () => {
+    const entry = recorded(
+      [
+        [1, 5, 'read', 0, 0],
+        [1, 600, 'read', 1, 0],
+        [1, 1100, 'read', 3, 0],
+      ],
+      3 * MIB2,
+    );
+    const e = fault(entry, 2, { replay: true, parameters: { uvm_perf_fault_replay_policy: 0 } });
+    expect(e.fault.page).toBe(600);
+    const replays = calls(e.calls).filter((call) => call.function === 'push_replay_on_gpu');
+    expect(replays.map((call) => call.items)).toEqual([[{ kind: 'push', push: e.replay?.push }]]);
+    expect(e.replay?.push?.begin).toBeGreaterThan(e.pushes[0].begin);
+  });
+
   it('is said of one that the CPU takes on a page that the driver holds to be mapped', () => {
     const faults = [1, 2, 3].map((i) => ({ event: 'cpuFault', step: 0, access: 'write', offset: 0, time: i * 50_000 }));
     const entry = caseOf(scenario(MIB2, [write('cpu', [0])]), { events: faults });
@@ -402,8 +418,8 @@ describe('the story of a page', () => {
 
   it('has all that happened, in order of time', () => {
     expect(e.entries.map((one) => one.kind).join(' ')).toBe(
-      'firstTouch mapping fault mapping move mapping resumed call fault mapping move mapping mapping call mapping mapping ' +
-        'move mapping',
+      'firstTouch mapping fault mapping move mapping resumed call fault mapping move mapping mapping call mapping ' +
+        'mapping move mapping',
     );
     const times = e.entries.map((one) => one.time);
     expect(times).toEqual([...times].sort((a, b) => a - b));

@@ -237,13 +237,10 @@ function tally(items: readonly FaultItem[]): string {
   return [...counts].map(([outcome, n]) => `${n} ${outcome}`).join(', ');
 }
 
-/** Under policy BLOCK each block has its replay: those before the block of the fault are about others. */
-function isReplayOfOther(item: Item, siblings: readonly Item[], seen: boolean): boolean {
+/** Under policy BLOCK each block has its replay; the fault's is the first one behind its own block. */
+function isReplayOfBlock(item: Item, siblings: readonly Item[]): boolean {
   if (item.kind !== 'call' || item.function !== 'push_replay_on_gpu') return false;
-  const dispatches = siblings.some(
-    (other) => other.kind === 'call' && other.function === 'service_fault_batch_dispatch',
-  );
-  return dispatches && !seen;
+  return siblings.some((other) => other.kind === 'call' && other.function === 'service_fault_batch_dispatch');
 }
 
 /** A copy of the calls without what is about other faults only. */
@@ -253,8 +250,12 @@ function pruned(items: readonly Item[], target: FaultItem): Item[] {
   let dispatches = 0;
   let dispatched = 0;
   let seen = false;
+  let replayed = false;
   for (const item of items) {
-    if (isReplayOfOther(item, items, seen)) continue;
+    if (isReplayOfBlock(item, items)) {
+      if (!seen || replayed) continue;
+      replayed = true;
+    }
     seen ||= item.kind === 'call' && concerns(item, target);
     if (item.kind === 'fault' && item.page !== target.page) {
       others.push(item);

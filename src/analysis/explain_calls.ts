@@ -1,6 +1,7 @@
 /**
- * Who calls whom, in the driver's names: the functions that the model tells its observers of, each with those that it is
- * called from. Functions do not tell when they return, so the caller of one is the innermost of them that is still open.
+ * Who calls whom, in the driver's names: the functions that the model tells its observers of, each with those that it
+ * is called from. Functions do not tell when they return, so the caller of one is the innermost of them that is still
+ * open.
  */
 
 const TOP: readonly string[] = [];
@@ -54,7 +55,9 @@ export function isRoot(name: string): boolean {
   return CALLERS[name] === TOP;
 }
 
-/** How many of the open functions, outermost first, stay open when `name` is entered: the last of them is its caller. */
+/**
+ * How many of the open functions, outermost first, stay open when `name` is entered: the last of them is its caller.
+ */
 export function callParent(open: readonly string[], name: string): number {
   const callers = CALLERS[name];
   if (callers === TOP) return 0;

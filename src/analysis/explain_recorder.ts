@@ -1,9 +1,9 @@
 /**
  * The observer behind `explain --fault`: keeps the way of one fault through the driver and forgets the others.
  *
- * What happens between two fetches of a bottom half, or during one CPU fault, is a flow: a tree of calls, built from the
- * functions that the model enters. A flow is kept if the fault asked for is among its events, and dropped when the next
- * one begins.
+ * What happens between two fetches of a bottom half, or during one CPU fault, is a flow: a tree of calls, built from
+ * the functions that the model enters. A flow is kept if the fault asked for is among its events, and dropped when the
+ * next one begins.
  */
 
 import { maskTest } from '../base/page_mask.ts';

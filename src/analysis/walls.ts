@@ -3,9 +3,9 @@
  * statistics of the relative errors by suite.
  *
  * Recorded times come from two places. `walls.jsonl` has three captures of a scenario with the tools' event queue
- * attached (`traced`) and three without (`untraced`); the target is their median. Recordings that are not in it have one
- * capture of their own, traced. A time belongs to one step, or to the whole recorded part of a scenario. Steps under
- * 20 microseconds are left out: they measure the clock and the call, not the driver.
+ * attached (`traced`) and three without (`untraced`); the target is their median. Recordings that are not in it have
+ * one capture of their own, traced. A time belongs to one step, or to the whole recorded part of a scenario. Steps
+ * under 20 microseconds are left out: they measure the clock and the call, not the driver.
  */
 import { readFile } from 'node:fs/promises';
 import type { FaultStream } from '../scenario/fault_stream.ts';

@@ -1,6 +1,7 @@
 /**
- * A recorded stream of faults as dense columns: what a replay reads of a recording. CPU faults and GPU batches are in the
- * order in which they are delivered; the entries of a batch are in the order in which they entered the fault buffer.
+ * A recorded stream of faults as dense columns: what a replay reads of a recording. CPU faults and GPU batches are in
+ * the order in which they are delivered; the entries of a batch are in the order in which they entered the fault
+ * buffer.
  */
 export const STREAM_CPU_FAULT = 0;
 export const STREAM_GPU_FAULT = 1;

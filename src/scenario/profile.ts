@@ -1,5 +1,6 @@
 /**
- * Machine profiles: `profiles/*.json` read into a MachineSpec and the two sets of costs, with the source of each number.
+ * Machine profiles: `profiles/*.json` read into a MachineSpec and the two sets of costs, with the source of each
+ * number.
  */
 import { z } from 'zod';
 import type { CostName, Costs, MachineSpec } from '../model/spec.ts';
@@ -115,7 +116,8 @@ export function parseProfile(json: unknown): Profile {
   const p = parsed.data;
   if (!(DRIVER_BRANCHES as readonly string[]).includes(p.driver)) {
     throw new Error(
-      `machine profile '${p.name}': driver '${p.driver}' has no rules here; valid choices: ${DRIVER_BRANCHES.join(', ')}`,
+      `machine profile '${p.name}': driver '${p.driver}' has no rules here; ` +
+        `valid choices: ${DRIVER_BRANCHES.join(', ')}`,
     );
   }
   const untraced: Record<string, number> = {};

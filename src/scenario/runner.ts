@@ -1,9 +1,10 @@
 /**
- * Runs a scenario on the model: the program that the ground truth's recorder was, as one host thread that touches pages,
- * launches single-thread kernels and calls the driver, one step after another, synchronised in between.
+ * Runs a scenario on the model: the program that the ground truth's recorder was, as one host thread that touches
+ * pages, launches single-thread kernels and calls the driver, one step after another, synchronised in between.
  *
- * The state of a run is plain data with a cursor (step, touch), so a run can stop between any two touches, be copied, and
- * go on. What a GPU thread does is part of the host thread here: it has one access outstanding and waits for the replay.
+ * The state of a run is plain data with a cursor (step, touch), so a run can stop between any two touches, be copied,
+ * and go on. What a GPU thread does is part of the host thread here: it has one access outstanding and waits for the
+ * replay.
  */
 
 import { contentsRead, contentsWrite } from '../model/gpu/contents.ts';
@@ -245,7 +246,9 @@ function gpuDone(run: Run, step: AccessStep, page: number, extra: number): void 
   else if (step.do === 'atomic') store(run, target, page, ((state.expected.get(page) ?? 0) + 1) >>> 0);
 }
 
-/** Touches pages by a GPU's thread from the cursor on until one faults, which has parked then, or another actor is due. */
+/**
+ * Touches pages by a GPU's thread from the cursor on until one faults, which has parked then, or another actor is due.
+ */
 function gpuHits(run: Run, step: AccessStep, pages: PageList, base: number, outer: number, extra: number): boolean {
   const { state, m } = run;
   const gpu = step.on - 1;
@@ -373,8 +376,8 @@ function memcpy(run: Run, step: MemcpyStep): void {
       if (block === null || !pageIsResident(block, 1, page) || !vaBlockPageIsGpuAuthorized(block, page, 1, needed)) {
         fail(
           run,
-          `memcpy reaches page ${i} of buffer '${scenario.allocations[side].name}', which is not resident and mapped on ` +
-            'gpu0; copies that fault are not modelled yet',
+          `memcpy reaches page ${i} of buffer '${scenario.allocations[side].name}', ` +
+            'which is not resident and mapped on gpu0; copies that fault are not modelled yet',
         );
       }
     }

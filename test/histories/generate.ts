@@ -355,7 +355,7 @@ const MAKERS: Record<string, { weight: number; features: Feature[]; make: (s: St
 function makeSteps(s: State): void {
   const makers = Object.values(MAKERS).filter((maker) => maker.features.every((f) => s.has[f]));
   const total = makers.reduce((sum, maker) => sum + maker.weight, 0);
-  const count = 4 + prngBelow(s.p, 9);
+  const count = 5 + prngBelow(s.p, 12);
   for (let i = 0; i < count; i++) {
     let left = prngBelow(s.p, total);
     const maker = makers.find((candidate) => (left -= candidate.weight) < 0);
@@ -372,7 +372,7 @@ export function generateHistory(seed: number): History {
   ) as Record<Feature, boolean>;
   if (!has.cpu) has.gpu = true;
   if (!has.access && !has.stride) has.burst = true;
-  const gpus = prngChance(p, 1, 3) ? 2 : 1;
+  const gpus = prngChance(p, 1, 3) ? (prngChance(p, 1, 5) ? 3 : 2) : 1;
   const history: History = {
     seed,
     gpus,
@@ -381,7 +381,7 @@ export function generateHistory(seed: number): History {
     vidmemPages: prngChance(p, 1, 40) ? 300 + prngBelow(p, 500) : 2 ** 25,
     traced: prngChance(p, 1, 3),
     observed: prngChance(p, 1, 3),
-    verify: prngChance(p, 1, 4),
+    verify: prngChance(p, 1, 3),
     costs: makeCosts(p, has.costs),
     parameters: makeParameters(p, has.parameters),
     buffers: makeBuffers(p, has.oddBuffers),

@@ -75,7 +75,9 @@ function checkPte(mmu: GpuMmu, pte: number, access: number): number {
   return protection === 1 ? FAULT_RO_VIOLATION : FAULT_ATOMIC_VIOLATION;
 }
 
-/** Translates an access of type `access` (ACCESS_*) to `page`: MMU_OK with `mmu.target` set, or a hardware fault type. */
+/**
+ * Translates an access of type `access` (ACCESS_*) to `page`: MMU_OK with `mmu.target` set, or a hardware fault type.
+ */
 export function mmuTranslate(mmu: GpuMmu, page: number, access: number): number {
   const region = regionOf(mmu, page);
   if (region === null || region.pde0 === PTE_INVALID) return FAULT_INVALID_PDE;

@@ -1,7 +1,7 @@
 /**
  * Models the part of uvm_mmu.c (driver 580.105.08) that managed blocks shorter than 2 MiB need: uvm_page_tree_get_ptes
- * and uvm_page_tree_put_ptes as reference counts on the directory entry of a 2 MiB stretch of GPU address space, so that
- * tables made for one short block serve its neighbours too.
+ * and uvm_page_tree_put_ptes as reference counts on the directory entry of a 2 MiB stretch of GPU address space, so
+ * that tables made for one short block serve its neighbours too.
  *
  * Left out: the levels above, table memory, splitting of page sizes, external allocations.
  */

@@ -1,4 +1,7 @@
-/** State of the thrashing module (uvm_perf_thrashing.c, driver 580.105.08): block_thrashing_info_t, page_thrashing_info_t. */
+/**
+ * State of the thrashing module (uvm_perf_thrashing.c, driver 580.105.08): block_thrashing_info_t,
+ * page_thrashing_info_t.
+ */
 
 /** Hints (uvm_perf_thrashing_hint_type_t). */
 export const THRASHING_HINT_NONE = 0;

@@ -1,7 +1,7 @@
 /**
  * Models uvm_policy.c with the range-level parts of uvm_va_range.c (driver 580.105.08): SET/UNSET_PREFERRED_LOCATION,
- * SET/UNSET_ACCESSED_BY, ENABLE/DISABLE_READ_DUPLICATION and the range-group calls. Each validates full coverage, splits
- * ranges at both ends where the policy differs, and acts on what is left inside. Splits are never merged back.
+ * SET/UNSET_ACCESSED_BY, ENABLE/DISABLE_READ_DUPLICATION and the range-group calls. Each validates full coverage,
+ * splits ranges at both ends where the policy differs, and acts on what is left inside. Splits are never merged back.
  *
  * Left out: HMM and ATS memory, NUMA nodes, GPUs that cannot fault, discard.
  */
@@ -171,8 +171,8 @@ function rangeSetPreferredLocation(m: Model, range: VaRange, preferred: number):
 
 /**
  * uvm_set_preferred_location and uvm_unset_preferred_location (`preferred` = INVALID_ID): moves nothing but what range
- * groups keep from migrating, and refuses a GPU that can fault as the home of that. Pages are absolute and half open, as
- * in all calls below. Returns a status.
+ * groups keep from migrating, and refuses a GPU that can fault as the home of that. Pages are absolute and half open,
+ * as in all calls below. Returns a status.
  */
 export function policySetPreferredLocation(
   m: Model,

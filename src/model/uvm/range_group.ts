@@ -378,8 +378,8 @@ export function rangeGroupMarkMigrated(space: VaSpace, startPage: number, outerP
 }
 
 /**
- * Puts the intervals that hold a page of the mask `words[offset]` of a block on the migrated lists of their groups: data
- * leaves its preferred location, or the CPU maps it there.
+ * Puts the intervals that hold a page of the mask `words[offset]` of a block on the migrated lists of their groups:
+ * data leaves its preferred location, or the CPU maps it there.
  */
 export function rangeGroupMarkMigratedPages(
   space: VaSpace,

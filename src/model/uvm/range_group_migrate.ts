@@ -108,7 +108,9 @@ function checkPreferred(range: VaRange): number {
   return preferred === CPU_ID ? NV_OK : NV_ERR_INVALID_DEVICE;
 }
 
-/** uvm_range_group_prevent_migration: the intervals whose data may have left go home; after an error they stay listed. */
+/**
+ * uvm_range_group_prevent_migration: the intervals whose data may have left go home; after an error they stay listed.
+ */
 function preventMigration(m: Model, space: VaSpace, group: RangeGroup, tracker: Tracker): number {
   const list = rangeGroupMigratedList(space, group);
   for (let i = 0; i < list.length; i++) {
@@ -122,8 +124,8 @@ function preventMigration(m: Model, space: VaSpace, group: RangeGroup, tracker: 
 }
 
 /**
- * UVM_PREVENT_MIGRATION_RANGE_GROUPS and UVM_ALLOW_MIGRATION_RANGE_GROUPS: sets the policy of the groups with these ids,
- * and moves their data home when it forbids migration. Returns a status; a failure leaves the policy set.
+ * UVM_PREVENT_MIGRATION_RANGE_GROUPS and UVM_ALLOW_MIGRATION_RANGE_GROUPS: sets the policy of the groups with these
+ * ids, and moves their data home when it forbids migration. Returns a status; a failure leaves the policy set.
  */
 export function rangeGroupsAllowMigration(m: Model, space: VaSpace, ids: readonly number[], allow: boolean): number {
   lockAcquire(m, LOCK_ORDER_VA_SPACE, space.id, allow);

@@ -2,9 +2,9 @@
  * Models uvm_tools.c (driver 580.105.08): which events exist, when they are recorded and when they are delivered.
  *
  * Synchronous events enter the log at once. Migrations, GPU remote maps and replays are deferred: their record rides on
- * a push and enters the log when somebody collects that push (channel progress), channel by channel. The log is parallel
- * typed arrays; trace/ turns it into the event objects of the file format. Queues of several subscribers, counters and
- * the ioctls of the tools device are left out here.
+ * a push and enters the log when somebody collects that push (channel progress), channel by channel. The log is
+ * parallel typed arrays; trace/ turns it into the event objects of the file format. Queues of several subscribers,
+ * counters and the ioctls of the tools device are left out here.
  */
 import { assert } from '../../base/assert.ts';
 import type { Model } from '../state.ts';
@@ -412,8 +412,8 @@ function deliver(m: Model, channel: number, _value: number, group: number, notic
 }
 
 /**
- * uvm_tools_flush_events: collects, channel by channel, the records of pushes that have finished by now. It does not wait
- * for work on the GPU.
+ * uvm_tools_flush_events: collects, channel by channel, the records of pushes that have finished by now. It does not
+ * wait for work on the GPU.
  */
 export function toolsFlush(m: Model): void {
   const t = m.tools;

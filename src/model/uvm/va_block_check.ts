@@ -4,9 +4,9 @@
  * block_check_gpu_chunks, block_check_resident_proximity. They hold whenever the block lock is free, and at the points
  * inside an operation where the driver asserts them (`m.res.verify`).
  *
- * Beyond the driver: while none of a GPU's pushes is outstanding its page tables must say, page by page, what the driver
- * believes, and map the copy that is closest; Linux's page tables must agree with the driver's CPU masks; layout fields,
- * chunks, trackers, thrashing data and the sums over a VA space must fit together.
+ * Beyond the driver: while none of a GPU's pushes is outstanding its page tables must say, page by page, what the
+ * driver believes, and map the copy that is closest; Linux's page tables must agree with the driver's CPU masks;
+ * layout fields, chunks, trackers, thrashing data and the sums over a VA space must fit together.
  *
  * Pages are taken 32 at a time, so that a check costs little; only a violation is looked at page by page.
  * Left out: HMM, GPUs that cannot fault, discarded chunk lists, NUMA nodes.

@@ -3,8 +3,8 @@
  * block_zero_new_gpu_chunk, block_copy_resident_pages(_between, _mask), uvm_va_block_make_resident_copy, _finish,
  * _read_duplicate and uvm_va_block_make_resident.
  *
- * Order within a move: unmap, populate (and zero), copy, update residency; mapping is the caller's. Residency changes as
- * soon as the push is built: the block's tracker makes later work wait for it.
+ * Order within a move: unmap, populate (and zero), copy, update residency; mapping is the caller's. Residency changes
+ * as soon as the push is built: the block's tracker makes later work wait for it.
  *
  * Left out: NUMA nodes, eviction (its part of the state update is here), allocation retry, CPU to CPU copies.
  */
@@ -345,8 +345,8 @@ function copyBetween(
 const localTracker: Tracker = [];
 
 /**
- * block_copy_resident_pages_mask: copies the pages of C_COPY to `destination` from the processors `sources`, the closest
- * first; pages in `migrated` (an offset in the context's words, or -1) are skipped and it is extended.
+ * block_copy_resident_pages_mask: copies the pages of C_COPY to `destination` from the processors `sources`, the
+ * closest first; pages in `migrated` (an offset in the context's words, or -1) are skipped and it is extended.
  */
 function copyFromMask(
   m: Model,
@@ -617,8 +617,8 @@ function recordReadDuplicate(m: Model, block: VaBlock, w: Uint32Array, o: number
 }
 
 /**
- * uvm_va_block_make_resident_read_duplicate: gives `destination` a copy of each page of the mask; other copies stay, all
- * of them readable only. Pages that live nowhere become resident without being duplicated.
+ * uvm_va_block_make_resident_read_duplicate: gives `destination` a copy of each page of the mask; other copies stay,
+ * all of them readable only. Pages that live nowhere become resident without being duplicated.
  */
 export function vaBlockMakeResidentReadDuplicate(
   m: Model,

@@ -57,7 +57,9 @@ function skipFaultWithValidPermissions(m: Model, block: VaBlock, page: number, w
   return true;
 }
 
-/** block_cpu_fault_locked. Returns a status; NV_WARN_MORE_PROCESSING_REQUIRED asks to sleep until context.wakeupTime. */
+/**
+ * block_cpu_fault_locked. Returns a status; NV_WARN_MORE_PROCESSING_REQUIRED asks to sleep until context.wakeupTime.
+ */
 function blockCpuFaultLocked(m: Model, block: VaBlock, page: number, write: boolean, retries: number): number {
   const space = block.range.space;
   const context = space.serviceContext;
@@ -120,9 +122,9 @@ export const CPU_FAULT_DONE = -1;
 export const CPU_FAULT_FATAL = -2;
 
 /**
- * uvm_va_space_cpu_fault, one round. `page` is an absolute VA page number of managed memory; `retries` counts the rounds
- * before this one. Returns CPU_FAULT_DONE, CPU_FAULT_FATAL, or the time until which the thread must sleep: then call
- * vaSpaceCpuFaultWoken and come back with `retries + 1`.
+ * uvm_va_space_cpu_fault, one round. `page` is an absolute VA page number of managed memory; `retries` counts the
+ * rounds before this one. Returns CPU_FAULT_DONE, CPU_FAULT_FATAL, or the time until which the thread must sleep: then
+ * call vaSpaceCpuFaultWoken and come back with `retries + 1`.
  */
 export function vaSpaceCpuFault(m: Model, space: VaSpace, page: number, write: boolean, retries: number): number {
   lockAcquire(m, LOCK_ORDER_VA_SPACE, space.id, true);

@@ -4,7 +4,8 @@
  * uvm_va_block_add_mappings(_after_migration), uvm_va_block_page_compute_highest_permission,
  * uvm_va_block_migrate_map_mapped_pages.
  *
- * Masks are given as (words, offset) and never reach beyond the block. Left out: HMM, GPUs that cannot fault, foreign mm.
+ * Masks are given as (words, offset) and never reach beyond the block. Left out: HMM, GPUs that cannot fault, foreign
+ * mm.
  */
 import {
   maskAnd,
@@ -54,6 +55,7 @@ import {
   residentWords,
   vaBlockGpuStateGetAlloc,
 } from './va_block.ts';
+import { vaBlockAssert } from './va_block_check.ts';
 import { blockPreparePtes, blockWritePtes } from './va_block_pte.ts';
 import {
   B_CPU_READ,
@@ -154,6 +156,7 @@ export function vaBlockUnmap(
 ): void {
   if (id === CPU_ID) blockUnmapCpu(m, block, pw, po);
   else blockUnmapGpu(m, block, context, id, pw, po);
+  if (m.res.verify) vaBlockAssert(m, block);
 }
 
 /** uvm_va_block_unmap_mask: processors in ascending order. */
@@ -263,8 +266,8 @@ function blockMapGpuTo(
 }
 
 /**
- * uvm_va_block_map: maps the pages of the mask on one processor with `protection`, wherever they live that it may reach.
- * Pages that have at least this protection are skipped. `cause` labels remote maps.
+ * uvm_va_block_map: maps the pages of the mask on one processor with `protection`, wherever they live that it may
+ * reach. Pages that have at least this protection are skipped. `cause` labels remote maps.
  */
 export function vaBlockMap(
   m: Model,
@@ -292,6 +295,7 @@ export function vaBlockMap(
     else blockMapGpuTo(m, block, context, id, resident, protection, cause);
     if (maskIsEmpty(w, C_MAP_RUNNING)) break;
   }
+  if (m.res.verify) vaBlockAssert(m, block);
 }
 
 /** block_revoke_cpu_write: CPU entries cannot be downgraded in place, so they are unmapped and mapped again. */
@@ -377,6 +381,7 @@ export function vaBlockRevokeProt(
     residents &= ~(1 << resident);
     blockRevokeProtGpuTo(m, block, context, id, resident, revoked);
   }
+  if (m.res.verify) vaBlockAssert(m, block);
 }
 
 /** uvm_va_block_revoke_prot_mask */
@@ -430,8 +435,8 @@ function addMappings(
 }
 
 /**
- * uvm_va_block_add_mappings_after_migration: maps accessed-by processors, and the processors that thrash on a pinned page,
- * after pages moved to `residency` and were mapped on `processor` with `maxProtection`.
+ * uvm_va_block_add_mappings_after_migration: maps accessed-by processors, and the processors that thrash on a pinned
+ * page, after pages moved to `residency` and were mapped on `processor` with `maxProtection`.
  */
 export function vaBlockAddMappingsAfterMigration(
   m: Model,

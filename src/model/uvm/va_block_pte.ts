@@ -348,8 +348,8 @@ export function blockWritePtes(
 }
 
 /**
- * The last part of uvm_va_block_remove_gpu_va_space: a short block that goes away makes its big entries invalid, and what
- * is below them, because others may use the same tables for these addresses. Nothing is mapped any more.
+ * The last part of uvm_va_block_remove_gpu_va_space: a short block that goes away makes its big entries invalid, and
+ * what is below them, because others may use the same tables for these addresses. Nothing is mapped any more.
  */
 export function blockResetPtes(m: Model, block: VaBlock, gpuId: number): void {
   const state = block.gpus[gpuId - 1];

@@ -3,8 +3,8 @@
  * _service_finish with its parts, and compute_new_permission. CPU faults, replayable and non-replayable GPU faults all
  * come through here, under the block lock.
  *
- * Seams: `Seams.serviceFinishHook` runs right after the residency update, when the copy pushes are in the block's tracker
- * and nobody maps the moved pages yet.
+ * Seams: `Seams.serviceFinishHook` runs right after the residency update, when the copy pushes are in the block's
+ * tracker and nobody maps the moved pages yet.
  */
 import {
   maskAnd,
@@ -170,8 +170,8 @@ function computeNewPermission(
 
 /**
  * Sorts the pages of a service by the protection they get (the loop over compute_new_permission). A processor that is
- * native to the residency gets everything on any page that is not duplicated, discarded, or mapped for atomics by one that
- * is not native: those pages are told apart by masks, and only the rest is looked at page by page.
+ * native to the residency gets everything on any page that is not duplicated, discarded, or mapped for atomics by one
+ * that is not native: those pages are told apart by masks, and only the rest is looked at page by page.
  *
  * Returns the protections that occur, a bit each; the masks of the others are left alone and mean nothing.
  */
@@ -238,7 +238,9 @@ function finishRevokeProt(
   }
 }
 
-/** block_service_finish_map: the faulting processor, by ascending protection; pinned pages first, under their own cause. */
+/**
+ * block_service_finish_map: the faulting processor, by ascending protection; pinned pages first, under their own cause.
+ */
 function finishMap(
   m: Model,
   processor: number,
@@ -269,8 +271,9 @@ function finishMap(
 }
 
 /**
- * block_service_finish_map_accessed_by: accessed-by processors, and for pinned pages the processors that thrash on them. A
- * habit of the driver is kept: a protection that only pinned pages have ends the loop, so higher ones get nothing.
+ * block_service_finish_map_accessed_by: accessed-by processors, and for pinned pages the processors that thrash on
+ * them. A habit of the driver is kept: a protection that only pinned pages have ends the loop, so higher ones get
+ * nothing.
  */
 function finishMapAccessedBy(
   m: Model,
@@ -329,7 +332,12 @@ function vaBlockServiceFinish(
   if (m.res.seams.serviceFinishHook !== null) m.res.seams.serviceFinishHook(m, block, context, processor, residency);
   maskDifference(w, S_DID_NOT_MIGRATE, w, pages, bc.w, C_CHANGED_RESIDENCY);
   const protections = computeNewPermissions(block, processor, residency, context);
-  if (m.res.why !== null) m.res.why.permissions?.(block, context, processor, residency);
+  if (m.res.why !== null) {
+    for (let protection = PROT_READ_ONLY; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
+      if ((protections & (1 << protection)) === 0) maskZero(w, mappingsOffset(protection));
+    }
+    m.res.why.permissions?.(block, context, processor, residency);
+  }
   finishRevokeProt(m, processor, residency, block, context, protections);
   finishMap(m, processor, block, context, protections);
   finishMapAccessedBy(m, processor, residency, block, context, protections);

@@ -105,7 +105,9 @@ export interface VaBlock {
   cpuFirstFaultStamp: number;
   cpuFirstPid: number;
   cpuFaultPage: number;
-  /** CPU chunks: one 2 MiB chunk, or a bit for each 64 KiB chunk (pieces counted from the 2 MiB boundary), else 4 KiB. */
+  /**
+   * CPU chunks: one 2 MiB chunk, or a bit for each 64 KiB chunk (pieces counted from the 2 MiB boundary), else 4 KiB.
+   */
   cpuChunk2m: boolean;
   cpuChunk64k: number;
   /** State by GPU index (processor id - 1); null until the GPU first needs some. */

@@ -23,6 +23,7 @@ import {
   vaBlockCreate,
   vaBlockGpuStateGetAlloc,
 } from './va_block.ts';
+import { vaBlockAssert } from './va_block_check.ts';
 import { vaBlockUnmapMask } from './va_block_map.ts';
 import { blockResetPtes, blockSplitPtes } from './va_block_pte.ts';
 import {
@@ -39,7 +40,9 @@ import {
 import type { VaRange, VaSpace } from './va_range_types.ts';
 import { vaRangeBase, vaRangeNumBlocks } from './va_space.ts';
 
-/** Moves the pages from `at` on of every mask in `from` to the start of the same mask in `to` (block_split_page_mask). */
+/**
+ * Moves the pages from `at` on of every mask in `from` to the start of the same mask in `to` (block_split_page_mask).
+ */
 function splitMasks(from: Uint32Array, to: Uint32Array, words: number, at: number, n: number): void {
   for (let o = 0; o < words; o += MASK_WORDS) {
     maskZero(to, o);
@@ -105,8 +108,8 @@ function splitGpuLayout(
 }
 
 /**
- * uvm_va_block_split: pages from `at` on go to a new block. The thrashing data of the old block is lost, and the new one
- * starts without prefetch history, as in the driver.
+ * uvm_va_block_split: pages from `at` on go to a new block. The thrashing data of the old block is lost, and the new
+ * one starts without prefetch history, as in the driver.
  */
 function vaBlockSplit(m: Model, block: VaBlock, at: number, range: VaRange): VaBlock {
   const was2m = supports2m(block);
@@ -129,6 +132,10 @@ function vaBlockSplit(m: Model, block: VaBlock, at: number, range: VaRange): VaB
   fresh.everFullyResident = block.everFullyResident;
   setProcessorMasks(m, block);
   setProcessorMasks(m, fresh);
+  if (m.res.verify) {
+    vaBlockAssert(m, block);
+    vaBlockAssert(m, fresh);
+  }
   return fresh;
 }
 
@@ -146,7 +153,9 @@ function splitCpuChunks(block: VaBlock, fresh: VaBlock, at: number): void {
   block.cpuChunk64k &= below;
 }
 
-/** uvm_va_range_split: `[range.startPage, at)` stays, `[at, range.outerPage)` becomes a new range with the same policy. */
+/**
+ * uvm_va_range_split: `[range.startPage, at)` stays, `[at, range.outerPage)` becomes a new range with the same policy.
+ */
 export function vaRangeSplit(m: Model, range: VaRange, at: number): VaRange {
   assert(at > range.startPage && at < range.outerPage, 'a range is split inside');
   const space = range.space;

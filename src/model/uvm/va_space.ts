@@ -1,14 +1,13 @@
 /**
- * Models the parts of uvm_va_space.c and uvm_va_range.c (driver 580.105.08) that managed memory needs: the VA space with
- * its processor masks, the ranges and the search for the block behind an address. Splitting and destroying ranges is in
- * va_range.ts.
+ * Models the parts of uvm_va_space.c and uvm_va_range.c (driver 580.105.08) that managed memory needs: the VA space
+ * with its processor masks, the ranges and the search for the block behind an address. Splitting and destroying ranges
+ * is in va_range.ts.
  *
  * Left out: HMM, external and other ranges, channels of the user, the deferred free list.
  */
 import { assert } from '../../base/assert.ts';
 import { createSlab } from '../../base/slab.ts';
 import { PAGES_PER_BLOCK } from '../../base/units.ts';
-import type { MachineSpec } from '../spec.ts';
 import type { Model } from '../state.ts';
 import type { ThrashingSpace } from './perf_thrashing_page.ts';
 import { CPU_ID, INVALID_ID, MAX_PROCESSORS, type ProcessorMasks } from './processors.ts';
@@ -21,7 +20,7 @@ import { READ_DUPLICATION_UNSET, type VaRange, type VaSpace } from './va_range_t
  * Who can do what once all GPUs of the machine are registered: a CPU and PCIe GPUs, which are peers of each other over
  * NVLink or not at all.
  */
-export function createProcessorMasks(spec: MachineSpec): ProcessorMasks {
+export function createProcessorMasks(spec: Model['spec']): ProcessorMasks {
   const gpus = ((1 << spec.gpus) - 1) << 1;
   const masks: ProcessorMasks = {
     canAccess: [1],
