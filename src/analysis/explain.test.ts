@@ -161,7 +161,7 @@ describe('a fault of the GPU on data of the CPU', () => {
     expect(text).toContain('rule 11: migrate to the faulting processor\n');
     expect(text).toMatch(/ 5 +0\.\.15 +16 +16 +1600 {2}> {2}816 +taken: the highest that passes\n/);
     expect(text).toMatch(/ 4 +0\.\.31 +16 +32 +1600 {2}≤ {2}1632\n/);
-    expect(text).toContain('done when the tracking semaphore reads 1, at +');
+    expect(text).toContain('the tracking semaphore reads 1 at +');
     expect(text).toContain('tries the access again: it goes through\n');
     for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(120);
     expect(faultExplanationText(e, undefined, 90)).not.toBe(text);

@@ -311,6 +311,7 @@ export function permissionItem(
   context: ServiceBlockContext,
   processor: number,
   residency: number,
+  protections: number,
   page: number,
 ): PermissionItem | null {
   if (page < 0 || page >= block.n || !maskTest(context.w, newResidencyOffset(residency), page)) return null;
@@ -318,8 +319,8 @@ export function permissionItem(
   const pages: Record<string, number> = {};
   let protection = 0;
   for (let p = 1; p <= PROT_READ_WRITE_ATOMIC; p++) {
-    const weight = maskWeight(context.w, S_MAPPINGS + p * MASK_WORDS);
-    if (weight > 0) pages[PROTECTION_WORDS[p]] = weight;
+    if ((protections & (1 << p)) === 0) continue;
+    pages[PROTECTION_WORDS[p]] = maskWeight(context.w, S_MAPPINGS + p * MASK_WORDS);
     if (maskTest(context.w, S_MAPPINGS + p * MASK_WORDS, page)) protection = p;
   }
   const atomics = pageAuthorizedProcessors(block, page, PROT_READ_WRITE_ATOMIC) & ~native;

@@ -48,7 +48,7 @@ export function pushText(b: TextBuilder, depth: number, push: PushInfo): void {
     b.note(depth + 1, `page-table entries written: ${ptes.join(', ')}; ${invalidates}`);
   }
   const noticed = push.noticed === undefined ? '' : `; the driver collects it at ${b.at(push.noticed)}`;
-  b.note(depth + 1, `done when the tracking semaphore reads ${push.trackingValue}, at ${b.at(push.finish)}${noticed}`);
+  b.note(depth + 1, `the tracking semaphore reads ${push.trackingValue} at ${b.at(push.finish)}${noticed}`);
 }
 
 function residencyText(b: TextBuilder, depth: number, item: ResidencyItem): void {
@@ -259,7 +259,10 @@ function detailText(call: CallItem): string {
   const d = call.detail;
   switch (call.function) {
     case 'preprocess_fault_batch':
-      return `batch ${d['batch']}: ${counted(d['entries'] as number, 'entry', 'entries')}, ${d['representatives']} after merging`;
+      return (
+        `batch ${d['batch']}: ${counted(d['entries'] as number, 'entry', 'entries')}, ` +
+        `${d['representatives']} after merging`
+      );
     case 'service_fault_batch_dispatch':
       return `from entry ${(d['index'] as number) + 1} in service order on, page ${d['page']}`;
     case 'fault_buffer_flush_locked':

@@ -43,7 +43,8 @@ function faultText(entry: PageFault, style: TextStyle): string {
   } else if (entry.outcome === 'merged') end = `merged into fault ${entry.mergedInto}`;
   else if (entry.outcome === 'duplicate') end = 'a duplicate of the entry before it';
   if (thrashing !== null && thrashing.hint !== 'none') {
-    const counts = `${thrashing.throttles} of ${thrashing.pinThreshold} throttles before, spared ${thrashing.doNotThrottle ?? 'nobody'}`;
+    const { throttles, pinThreshold, doNotThrottle } = thrashing;
+    const counts = `${throttles} of ${pinThreshold} throttles before, spared ${doNotThrottle ?? 'nobody'}`;
     end = `${entry.outcome === 'throttled' ? 'throttled' : `pinned; ${end}`} (${thrashing.step}; ${counts})`;
   }
   return `${style.strong(title)}${who} → ${end}`;
@@ -53,7 +54,8 @@ function moveText(entry: PageMove, page: number): string {
   const verb = entry.keepsSource ? 'copied, and stays' : 'moves';
   const company = entry.within.count === 1 ? '' : `, in a run of ${entry.within.count} ${pagesText([entry.within])}`;
   const { push } = entry;
-  return `${verb}: ${entry.from} to ${entry.to}, ${entry.cause}${becauseOf(entry.faults, page)}${company}; ${pushName(push)}`;
+  const why = `${entry.cause}${becauseOf(entry.faults, page)}${company}`;
+  return `${verb}: ${entry.from} to ${entry.to}, ${why}; ${pushName(push)}`;
 }
 
 function mappingText(entry: PageMapping, page: number): string {
@@ -150,12 +152,14 @@ export function pageExplanationText(e: PageExplanation, style: TextStyle = PLAIN
   const faults = Object.entries(e.faults).map(([who, n]) => `${n} by ${who}`);
   const total = Object.values(e.faults).reduce((sum, n) => sum + n, 0);
   const list = faults.length === 0 ? '' : ` (${faults.join(', ')})`;
+  const nobody = 'no processor';
   const mapped = Object.entries(e.mapped).map(([who, protection]) => `${who} (${protection})`);
   const lines = [
     style.strong(
-      `Page ${e.page} of ${e.buffer} in ${e.scenario}: ${counted(total, 'fault')}${list}, ${counted(e.moves, 'copy', 'copies')}`,
+      `Page ${e.page} of ${e.buffer} in ${e.scenario}: ` +
+        `${counted(total, 'fault')}${list}, ${counted(e.moves, 'copy', 'copies')}`,
     ),
-    `  at the end  resident on ${e.resident.join(', ') || 'no processor'}; mapped on ${mapped.join(', ') || 'no processor'}`,
+    `  at the end  resident on ${e.resident.join(', ') || nobody}; mapped on ${mapped.join(', ') || nobody}`,
     ...e.notes.map((note) => `  note        ${note}`),
     '',
   ];

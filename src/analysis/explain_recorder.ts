@@ -477,11 +477,17 @@ export class FaultRecorder implements Why {
     }
   }
 
-  permissions(block: VaBlock, context: ServiceBlockContext, processor: number, residency: number): void {
+  permissions(
+    block: VaBlock,
+    context: ServiceBlockContext,
+    processor: number,
+    residency: number,
+    protections: number,
+  ): void {
     const flow = this.#wanted();
     if (flow === null || this.#watched === null) return;
     const page = this.#absolutePage - block.startPage;
-    const item = permissionItem(this.#watched, block, context, processor, residency, page);
+    const item = permissionItem(this.#watched, block, context, processor, residency, protections, page);
     if (item !== null) add(flow, item);
   }
 

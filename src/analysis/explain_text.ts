@@ -17,7 +17,7 @@ function outcomeWords(is: string): string {
     case 'fatal':
       return 'fatal';
     case 'spurious':
-      return 'spurious as far as the driver can tell: it believes the page is mapped, so the access is tried again first';
+      return 'spurious to the driver: it believes the page is mapped, so the access is tried again first';
     default:
       return is;
   }
@@ -28,7 +28,8 @@ function outcomeText(outcome: Outcome): string {
   let text = outcomeWords(outcome.is);
   const of = outcome.representative;
   if (outcome.is === 'merged') {
-    text = `merged into fault ${of} when the batch was fetched; that one was ${outcomeWords(outcome.representativeOutcome ?? '')}`;
+    const its = outcomeWords(outcome.representativeOutcome ?? '');
+    text = `merged into fault ${of} when the batch was fetched; that one was ${its}`;
   } else if (outcome.is === 'duplicate') {
     text = 'a duplicate: the entry before it in service order is of the same page';
     if (of !== undefined) text += `; fault ${of} stands for the page and was ${outcome.representativeOutcome}`;

@@ -4,11 +4,13 @@ import { EXIT_CODES } from './command.ts';
 import { addParameter } from './run.ts';
 
 const DETAILS = `
-FILE is a scenario (.json), or lines of scenarios or of recorded cases (.jsonl, .jsonl.gz); --scenario picks one of them.
+FILE is a scenario (.json), or lines of scenarios or of recorded cases (.jsonl, .jsonl.gz); --scenario picks one.
 
 --fault N shows the way of one fault through the driver, function by function in the driver's names and with virtual
-times: why the page goes where it goes, the prefetch tree level by level, what was unmapped, populated, copied and mapped,
-by which push on which channel, the tracking semaphore value that completed it, and the replay that let the access go on.
+times: why the page goes where it goes, the prefetch tree level by level, what was unmapped, populated, copied and
+mapped, by which push on which channel, the tracking semaphore value that completed it, and the replay that let the
+access go on.
+
 N counts the cpuFault and gpuFault events in the order of the output of run (with --replay: of replay), from 1.
 
 --page shows all that happened to one page. INDEX counts the 4 KiB pages of the buffer from 0; the buffer's name may be

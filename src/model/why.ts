@@ -72,8 +72,17 @@ export interface Why {
   ): void;
   /** A processor gets memory for pages; `zeroed` of them are set to zero first. */
   populate?(block: VaBlock, processor: number, first: number, count: number, zeroed: number): void;
-  /** The pages of a service are sorted by the protection that the faulting processor gets. */
-  permissions?(block: VaBlock, context: ServiceBlockContext, processor: number, residency: number): void;
+  /**
+   * The pages of a service are sorted by the protection that the faulting processor gets. `protections` has a bit for
+   * each one that occurs; the masks of the others mean nothing.
+   */
+  permissions?(
+    block: VaBlock,
+    context: ServiceBlockContext,
+    processor: number,
+    residency: number,
+    protections: number,
+  ): void;
   /** A push was ended. */
   push(
     purpose: number,

@@ -12,7 +12,7 @@
  * Left out: HMM, GPUs that cannot fault, discarded chunk lists, NUMA nodes.
  */
 import { AssertionError } from '../../base/assert.ts';
-import { MASK_WORDS, maskIsEmpty, maskTest, maskWeight } from '../../base/page_mask.ts';
+import { MASK_WORDS, maskContains, maskIsEmpty, maskTest, maskWeight } from '../../base/page_mask.ts';
 import { PAGE_SIZE, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
 import { type MmuRegion, makePte, PTE_BIG_UNMAPPED, PTE_INVALID } from '../gpu/mmu.ts';
 import type { Model } from '../state.ts';
@@ -153,7 +153,6 @@ function bad(bits: number): boolean {
 /** Rules about one processor's masks alone, and about who reaches whom. Names the first broken one. */
 function checkWordByProcessor(block: VaBlock, i: number, several: number): string | null {
   const masks = block.range.space.processors;
-  const preferred = block.range.policy.preferredLocation;
   for (let id = 0; id <= block.gpus.length; id++) {
     if (bad(WRITE[id] & ~READ[id])) return 'a writable page is not readable';
     if (bad(ATOMIC[id] & ~WRITE[id])) return 'a page with atomics is not writable';
@@ -164,7 +163,6 @@ function checkWordByProcessor(block: VaBlock, i: number, several: number): strin
     }
     if (bad(READ[id] & ~reachable)) return 'a processor maps memory out of its reach';
     if (bad(READ[id] & several & ~RES[id])) return 'a page with several copies is mapped without a local one';
-    if (id === preferred && bad(READ[id] & ~RES[id])) return 'the preferred location maps memory of others';
     const state = id === CPU_ID ? null : (block.gpus[id - 1] as BlockGpuState);
     if (state !== null && bad(state.w[G_RESIDENT + i] & state.w[G_EVICTED + i])) return 'a resident page is evicted';
   }
@@ -435,6 +433,14 @@ function checkThrashing(m: Model, block: VaBlock): string | null {
   return null;
 }
 
+/** The preferred location maps its own memory alone, so that it faults and pulls in what lies elsewhere. */
+function checkPreferred(block: VaBlock): string | null {
+  const id = block.range.policy.preferredLocation;
+  const w = id === INVALID_ID ? null : residentWords(block, id);
+  if (w === null || maskContains(w, residentOffset(id), w, mappedOffset(id, PROT_READ_ONLY))) return null;
+  return `the preferred location, ${processorText(1 << id)}, maps memory of others`;
+}
+
 /** Nothing that was submitted to this GPU is still on its way. */
 function isHostIdle(m: Model, gpuId: number): boolean {
   const host = m.gpus[gpuId - 1].channelManager.host;
@@ -445,30 +451,36 @@ function blockText(block: VaBlock, what: string): string {
   return `block ${block.id} (pages ${block.startPage} to ${block.startPage + block.n - 1}): ${what}`;
 }
 
-/**
- * Checks a block; returns the first violation as text, or null. The page tables of a GPU are compared when none of its
- * pushes is outstanding. `mmMayDrop`: Linux may have dropped CPU entries on its own.
- */
-export function vaBlockCheck(m: Model, block: VaBlock, mmMayDrop = false): string | null {
+/** block_check_mappings and block_check_chunks: what holds inside of an operation too. */
+function checkMappings(m: Model, block: VaBlock, mmMayDrop: boolean): string | null {
   let found = checkMasks(block);
   for (let i = 0; i * 32 < block.n && found === null; i++) {
     found = checkWord(block, i);
     if (found !== null) found = `${found}; ${pageText(block, pageOf(i, badBits))}`;
   }
-  found ??= checkChunks(block) ?? checkCpuTables(block, mmMayDrop) ?? trackerCheck(m, block.tracker);
-  found ??= checkThrashing(m, block);
+  found ??= checkChunks(block) ?? checkCpuTables(block, mmMayDrop);
   for (let id = 1; id <= block.gpus.length && found === null; id++) {
     if (block.gpus[id - 1] !== null) found = checkLayout(block, id);
     if (found === null && isHostIdle(m, id)) found = checkHardware(m, block, id);
     if (found !== null) found = `gpu${id - 1}: ${found}`;
   }
+  return found;
+}
+
+/**
+ * Checks a block whose lock is free; returns the first violation as text, or null. The page tables of a GPU are compared
+ * when none of its pushes is outstanding. `mmMayDrop`: Linux may have dropped CPU entries on its own.
+ */
+export function vaBlockCheck(m: Model, block: VaBlock, mmMayDrop = false): string | null {
+  let found = checkMappings(m, block, mmMayDrop) ?? checkPreferred(block);
+  found ??= trackerCheck(m, block.tracker) ?? checkThrashing(m, block);
   return found === null ? null : blockText(block, found);
 }
 
 /** Stops when a block breaks a rule: for the points where the driver asserts block_check_mappings. */
 export function vaBlockAssert(m: Model, block: VaBlock): void {
-  const found = vaBlockCheck(m, block, true);
-  if (found !== null) throw new AssertionError(found);
+  const found = checkMappings(m, block, true);
+  if (found !== null) throw new AssertionError(blockText(block, found));
 }
 
 /** A range lies where its neighbours leave room, and its blocks lie where their slots say. */

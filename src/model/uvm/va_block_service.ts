@@ -332,12 +332,7 @@ function vaBlockServiceFinish(
   if (m.res.seams.serviceFinishHook !== null) m.res.seams.serviceFinishHook(m, block, context, processor, residency);
   maskDifference(w, S_DID_NOT_MIGRATE, w, pages, bc.w, C_CHANGED_RESIDENCY);
   const protections = computeNewPermissions(block, processor, residency, context);
-  if (m.res.why !== null) {
-    for (let protection = PROT_READ_ONLY; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
-      if ((protections & (1 << protection)) === 0) maskZero(w, mappingsOffset(protection));
-    }
-    m.res.why.permissions?.(block, context, processor, residency);
-  }
+  if (m.res.why !== null) m.res.why.permissions?.(block, context, processor, residency, protections);
   finishRevokeProt(m, processor, residency, block, context, protections);
   finishMap(m, processor, block, context, protections);
   finishMapAccessedBy(m, processor, residency, block, context, protections);
