@@ -13,7 +13,14 @@ const PATH_AND_SYMBOL = /^((?:src|test|scripts|bench)\/[\w./-]+\.(?:ts|mjs)):(\w
 
 const CAMEL_CASE = /^[a-z]+(?:[A-Z][a-z\d]*)+$/;
 /** Names of CUDA, of tools and of Node. */
-const OTHERS = ['cudaMallocManaged', 'cudaMemPrefetchAsync', 'erasableSyntaxOnly', 'noRestrictedGlobals', 'parseArgs'];
+const OTHERS = [
+  'atomicAdd',
+  'cudaMallocManaged',
+  'cudaMemPrefetchAsync',
+  'erasableSyntaxOnly',
+  'noRestrictedGlobals',
+  'parseArgs',
+];
 
 const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
   .filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))

@@ -303,7 +303,8 @@ export function runHistory(history: History, coverage: Coverage, plant?: (m: Mod
     countLog(coverage, h.m);
     return { failure: null, step: at, harness };
   } catch (error) {
-    if (!(error instanceof HistoryFailure) && !(error instanceof AssertionError)) throw error;
-    return { failure: error.message, step: at, harness };
+    if (!(error instanceof Error)) throw error;
+    const expected = error instanceof HistoryFailure || error instanceof AssertionError;
+    return { failure: expected ? error.message : (error.stack ?? error.message), step: at, harness };
   }
 }
