@@ -4,7 +4,7 @@ import { generateHistory } from './histories/generate.ts';
 import { PLANTS } from './histories/plants.ts';
 import { runHistory } from './histories/run.ts';
 
-const SEEDS_MAX = 150;
+const SEEDS_MAX = 60;
 
 /** First seed whose history fails with the bug and passes without it, and what it says. */
 function firstCatch(plant: (typeof PLANTS)[string]): { seed: number; failure: string } | null {
