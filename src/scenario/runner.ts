@@ -19,9 +19,12 @@ import {
 } from '../model/gpu/sm.ts';
 import { nextEventTime, runNextEvent } from '../model/kernel/clock.ts';
 import { mmPagePresent } from '../model/kernel/mm.ts';
-import { BLOCKED, THREAD_DONE, threadCreate } from '../model/kernel/thread.ts';
+import { BLOCKED, THREAD_DONE, threadCreate, threadsAllBlocked } from '../model/kernel/thread.ts';
+import { type ModelOptions, restoreSnapshot, type Snapshot, takeSnapshot } from '../model/model.ts';
+import type { Costs, MachineSpec } from '../model/spec.ts';
 import type { Model } from '../model/state.ts';
 import { uvmMigrate } from '../model/uvm/migrate.ts';
+import type { ModuleParameters } from '../model/uvm/params.ts';
 import { policySetAccessedBy, policySetPreferredLocation, policySetReadDuplication } from '../model/uvm/policy.ts';
 import { CPU_ID, INVALID_ID } from '../model/uvm/processors.ts';
 import { NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED } from '../model/uvm/status.ts';
@@ -507,8 +510,9 @@ function* program(run: Run, budget: number): Generator<number, void, void> {
 }
 
 /**
- * Goes on for at most `budget` touches (steps without pages count as one). Afterwards every thread is at its outermost
- * wait, so the state may be copied. Returns true when the scenario has ended or failed; `run.state.error` tells which.
+ * Goes on for at most `budget` touches (steps without pages count as one). The driver may still be at work afterwards:
+ * runCanStop tells whether the state may be copied. Returns true when the scenario has ended or failed;
+ * `run.state.error` tells which.
  */
 export function advanceRun(run: Run, budget = Number.POSITIVE_INFINITY): boolean {
   const { m, state } = run;
@@ -523,4 +527,38 @@ export function advanceRun(run: Run, budget = Number.POSITIVE_INFINITY): boolean
     state.error = error.message;
   }
   return state.error !== null || state.step >= run.scenario.steps.length;
+}
+
+/** A run that was stopped: plain data, which nothing changes any more. */
+export interface RunSnapshot {
+  readonly model: Snapshot;
+  readonly state: RunState;
+  readonly slots: readonly number[];
+}
+
+/** Whether the run may be copied now: the driver's threads have nothing to do. If not, it may after some more touches. */
+export function runCanStop(run: Run): boolean {
+  return threadsAllBlocked(run.m);
+}
+
+/** Copies a run between two calls of advanceRun; runCanStop says when. */
+export function snapshotRun(run: Run): RunSnapshot {
+  return { model: takeSnapshot(run.m), state: structuredClone(run.state), slots: [...run.slots] };
+}
+
+/**
+ * A run that goes on from a snapshot, on a model of its own. Scenario, machine, parameters, costs and options are those
+ * of the run that was copied. A snapshot may be resumed any number of times.
+ */
+export function resumeRun(
+  snapshot: RunSnapshot,
+  scenario: Scenario,
+  spec: MachineSpec,
+  params: ModuleParameters,
+  cost: Costs,
+  options: ModelOptions = {},
+): Run {
+  const m = restoreSnapshot(snapshot.model, spec, params, cost, options);
+  const state = structuredClone(snapshot.state);
+  return attach({ scenario, m, space: m.vaSpaces[0], slots: [...snapshot.slots], state, carried: null });
 }

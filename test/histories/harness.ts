@@ -5,7 +5,7 @@ import { contentsRead, contentsWrite } from '../../src/model/gpu/contents.ts';
 import { hostRunUntil } from '../../src/model/gpu/host.ts';
 import { nextEventTime, runNextEvent } from '../../src/model/kernel/clock.ts';
 import { THREAD_BLOCKED, THREAD_DONE, threadCreate } from '../../src/model/kernel/thread.ts';
-import { createModel } from '../../src/model/model.ts';
+import { createModel, type ModelOptions } from '../../src/model/model.ts';
 import type { Costs, MachineSpec } from '../../src/model/spec.ts';
 import type { Model } from '../../src/model/state.ts';
 import { parseModuleParameters } from '../../src/model/uvm/params.ts';
@@ -17,7 +17,7 @@ import { RESIDENCY_RULES } from '../../src/model/uvm/va_block_residency.ts';
 import type { VaBlock } from '../../src/model/uvm/va_block_types.ts';
 import { vaRangeFind } from '../../src/model/uvm/va_space.ts';
 import { parseProfile } from '../../src/scenario/profile.ts';
-import { createRun, type Run } from '../../src/scenario/runner.ts';
+import { createRun, type Run, resumeRun, snapshotRun } from '../../src/scenario/runner.ts';
 import type { Allocation, Scenario } from '../../src/scenario/scenario.ts';
 import { type Coverage, count, countingObserver } from './coverage.ts';
 import { type History, WILD } from './history.ts';
@@ -72,6 +72,15 @@ function machineOf(history: History): { spec: MachineSpec; costs: Costs } {
   const costs: Record<string, number> = { ...(history.traced ? profile.traced : profile.untraced) };
   for (const [name, percent] of Object.entries(history.costs)) costs[name] = Math.round((costs[name] * percent) / 100);
   return { spec, costs: costs as unknown as Costs };
+}
+
+function optionsOf(history: History, coverage: Coverage): ModelOptions {
+  return {
+    contents: true,
+    traced: history.traced,
+    verify: history.verify,
+    why: history.observed ? countingObserver(coverage) : null,
+  };
 }
 
 function scenarioOf(history: History): Scenario {
@@ -136,12 +145,7 @@ export function createHarness(history: History, coverage: Coverage, plant: (m: M
   const { spec, costs } = machineOf(history);
   const parsed = parseModuleParameters(history.parameters, spec.faultBufferEntries);
   if (!parsed.ok) fail(parsed.error);
-  const m = createModel(spec, parsed.params, costs, {
-    contents: true,
-    traced: history.traced,
-    verify: history.verify,
-    why: history.observed ? countingObserver(coverage) : null,
-  });
+  const m = createModel(spec, parsed.params, costs, optionsOf(history, coverage));
   plant(m);
   const h: Harness = {
     history,
@@ -157,10 +161,23 @@ export function createHarness(history: History, coverage: Coverage, plant: (m: M
     parked: m.gpus.map(() => []),
     nextValue: 1_000_000,
   };
+  watch(h);
+  return h;
+}
+
+function watch(h: Harness): void {
   watchDecisions(h);
   watchEvents(h);
   watchReplays(h);
-  return h;
+}
+
+/** Copies the machine at rest, and goes on from the copy on a fresh model. */
+export function moveToFreshModel(h: Harness): void {
+  const { spec, params, cost } = h.m;
+  const snapshot = snapshotRun(h.run);
+  h.run = resumeRun(snapshot, h.run.scenario, spec, params, cost, optionsOf(h.history, h.coverage));
+  h.m = h.run.m;
+  watch(h);
 }
 
 /** Runs a thread until it has ended. */

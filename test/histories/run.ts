@@ -286,8 +286,16 @@ export interface HistoryResult {
   harness: Harness | null;
 }
 
-/** Runs a history; `plant` puts a bug into its machine. Counts into `coverage`. */
-export function runHistory(history: History, coverage: Coverage, plant?: (m: Model) => void): HistoryResult {
+/**
+ * Runs a history; `plant` puts a bug into its machine, `afterStep` is called when a step has been checked. Counts into
+ * `coverage`.
+ */
+export function runHistory(
+  history: History,
+  coverage: Coverage,
+  plant?: (m: Model) => void,
+  afterStep: (h: Harness) => void = () => {},
+): HistoryResult {
   let at = -1;
   let harness: Harness | null = null;
   try {
@@ -299,6 +307,7 @@ export function runHistory(history: History, coverage: Coverage, plant?: (m: Mod
       runStep(h, step);
       runBody(h, rest(h));
       checkAtRest(h);
+      afterStep(h);
     }
     countLog(coverage, h.m);
     return { failure: null, step: at, harness };
