@@ -168,14 +168,22 @@ export function hashState(root: unknown): string {
     else throw new TypeError(`state holds a ${typeof value}`);
   };
   const walkObject = (value: object): void => {
+    if (ArrayBuffer.isView(value)) {
+      // By value: whether two views are one object is no part of the state.
+      const { buffer, byteOffset, byteLength } = value;
+      const whole = byteOffset % 4 === 0 && byteLength % 4 === 0;
+      const items = whole
+        ? new Uint32Array(buffer, byteOffset, byteLength / 4)
+        : new Uint8Array(buffer, byteOffset, byteLength);
+      word(items.length);
+      for (let i = 0; i < items.length; i++) word(items[i]);
+      return;
+    }
     const known = seen.get(value);
     word(known ?? 4);
     if (known !== undefined) return;
     seen.set(value, seen.size + 16);
-    if (ArrayBuffer.isView(value)) {
-      const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-      for (let i = 0; i < bytes.length; i++) word(bytes[i]);
-    } else if (value instanceof Map) {
+    if (value instanceof Map) {
       for (const [key, entry] of value) {
         walk(key);
         walk(entry);

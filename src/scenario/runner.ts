@@ -536,7 +536,7 @@ export interface RunSnapshot {
   readonly slots: readonly number[];
 }
 
-/** Whether the run may be copied now: the driver's threads have nothing to do. If not, it may after some more touches. */
+/** Whether the run may be copied now: the driver's threads have nothing to do. If not, it may after more touches. */
 export function runCanStop(run: Run): boolean {
   return threadsAllBlocked(run.m);
 }

@@ -113,7 +113,9 @@ export const REQUIRED: readonly string[] = [
   ...ACCESSES.map((access) => `access ${access}`),
   ...Object.values(MIGRATION_CAUSES).map((cause) => `migration cause ${cause}`),
   ...Object.values(MAP_REMOTE_CAUSES).map((cause) => `remote map cause ${cause}`),
-  ...Object.values(FATAL_REASONS).filter((r) => !/type|operation/.test(r)).map((reason) => `fatal reason ${reason}`),
+  ...Object.values(FATAL_REASONS)
+    .filter((r) => !/type|operation/.test(r))
+    .map((reason) => `fatal reason ${reason}`),
   ...POLICIES.map((policy) => `replay policy ${policy}`),
   ...HINTS.map((hint) => `hint ${hint}`),
   ...PREFETCH.map((rule) => `prefetch ${rule}`),

@@ -358,8 +358,9 @@ function makeSteps(s: State): void {
   const count = 5 + prngBelow(s.p, 12);
   for (let i = 0; i < count; i++) {
     let left = prngBelow(s.p, total);
-    const maker = makers.find((candidate) => (left -= candidate.weight) < 0);
-    const step = maker === undefined ? null : maker.make(s);
+    let chosen = 0;
+    while (left >= makers[chosen].weight) left -= makers[chosen++].weight;
+    const step = makers[chosen].make(s);
     if (step !== null) s.history.steps.push(step);
   }
 }

@@ -1,7 +1,13 @@
 /** Programs of a burst: threads of GPUs and of the CPU that access memory at the same time. */
 import { faultBufferInject } from '../../src/model/gpu/fault_buffer.ts';
 import { hostRunUntil } from '../../src/model/gpu/host.ts';
-import { CLIENT_CANCELLED, CLIENT_PARKED, clientsAddSlot, clientsIssue, clientsOutcome } from '../../src/model/gpu/sm.ts';
+import {
+  CLIENT_CANCELLED,
+  CLIENT_PARKED,
+  clientsAddSlot,
+  clientsIssue,
+  clientsOutcome,
+} from '../../src/model/gpu/sm.ts';
 import { mmPagePresent } from '../../src/model/kernel/mm.ts';
 import { BLOCKED, THREAD_DONE, threadCreate } from '../../src/model/kernel/thread.ts';
 import { gpuFaultBufferFlush } from '../../src/model/uvm/gpu_replayable_faults_flush.ts';
@@ -47,7 +53,8 @@ function* gpuAccess(h: Harness, gpu: number, slot: number, page: number, access:
     delete h.parked[gpu][slot];
     if (outcome === CLIENT_CANCELLED) {
       count(h.coverage, 'access cancelled');
-      if (isLegal(h, gpu + 1, page) && !h.scarce && !h.doomed.has(page)) fail(`gpu${gpu}: a legal access to page ${page} was cancelled`);
+      if (isLegal(h, gpu + 1, page) && !h.scarce && !h.doomed.has(page))
+        fail(`gpu${gpu}: a legal access to page ${page} was cancelled`);
       return false;
     }
   }
@@ -117,9 +124,7 @@ function injectRaw(h: Harness, raw: RawFault, start: number): void {
   const page = pageAt(h, raw.buffer, raw.page);
   // The cancel of a fault that nobody can service ends every access to its page.
   if (faultTypeIsFatal(raw.type)) h.doomed.add(page);
-  faultBufferInject(
-    m, raw.gpu - 1, page, raw.access, raw.type, raw.gpc, raw.client, 0, time, time + raw.late,
-  );
+  faultBufferInject(m, raw.gpu - 1, page, raw.access, raw.type, raw.gpc, raw.client, 0, time, time + raw.late);
 }
 
 /** Starts everything and waits until all programs have ended. */

@@ -24,8 +24,18 @@ import { vaBlockFind, vaSpaceMmap } from '../../src/model/uvm/va_space.ts';
 import { advanceRun, beginStep, finishStep } from '../../src/scenario/runner.ts';
 import type { Step } from '../../src/scenario/scenario.ts';
 import { type Coverage, count, countLog } from './coverage.ts';
-import { checkAtRest, createHarness, fail, type Harness, HistoryFailure, pageAt, refill, rest, runBody } from './harness.ts';
-import { type Access, type History, type HistoryStep, type Program } from './history.ts';
+import {
+  checkAtRest,
+  createHarness,
+  fail,
+  type Harness,
+  HistoryFailure,
+  pageAt,
+  refill,
+  rest,
+  runBody,
+} from './harness.ts';
+import type { Access, History, HistoryStep, Program } from './history.ts';
 import { burst } from './programs.ts';
 
 type StepOf<D extends HistoryStep['do']> = Extract<HistoryStep, { do: D }>;
@@ -72,7 +82,8 @@ function accessStep(h: Harness, step: StepOf<'access' | 'stride'>): void {
   const pages = step.do === 'access' ? step.pages : stridePages(step);
   const { space } = h.run;
   const fatal =
-    h.scarce || pages.some((p) => !rangeGroupAllMigratable(space, pageAt(h, step.buffer, p), pageAt(h, step.buffer, p) + 1));
+    h.scarce ||
+    pages.some((p) => !rangeGroupAllMigratable(space, pageAt(h, step.buffer, p), pageAt(h, step.buffer, p) + 1));
   if (fatal) {
     // The runner takes a fatal fault for the end of the program.
     const accesses = pages.map((p): [number, number, Access] => [step.buffer, p, ACCESS[step.kind]]);
@@ -97,7 +108,8 @@ function adviseStep(h: Harness, step: StepOf<'advise'>): void {
   const first = pageAt(h, step.buffer, step.first);
   const outer = pageAt(h, step.buffer, step.outer);
   // A GPU that can fault is no home for memory that may not migrate.
-  if (step.advice === 'setPreferredLocation' && processor > 0 && !rangeGroupAllMigratable(run.space, first, outer)) return;
+  if (step.advice === 'setPreferredLocation' && processor > 0 && !rangeGroupAllMigratable(run.space, first, outer))
+    return;
   count(h.coverage, `advice ${step.advice}`);
   const range = { offset: step.first * 4096, length: (step.outer - step.first) * 4096 };
   runScenarioStep(h, { do: 'advise', advice: step.advice, processor, buffer: step.buffer, ...range }, 1);
@@ -250,31 +262,43 @@ function runStep(h: Harness, step: HistoryStep): void {
   switch (step.do) {
     case 'access':
     case 'stride':
-      return accessStep(h, step);
+      accessStep(h, step);
+      break;
     case 'prefetch':
-      return prefetchStep(h, step);
+      prefetchStep(h, step);
+      break;
     case 'advise':
-      return adviseStep(h, step);
+      adviseStep(h, step);
+      break;
     case 'contend':
-      return contendStep(h, step);
+      contendStep(h, step);
+      break;
     case 'memcpy':
-      return memcpyStep(h, step);
+      memcpyStep(h, step);
+      break;
     case 'free':
-      return runScenarioStep(h, { do: 'free', buffer: step.buffer }, 1);
+      runScenarioStep(h, { do: 'free', buffer: step.buffer }, 1);
+      break;
     case 'allocate':
-      return allocateStep(h, step);
+      allocateStep(h, step);
+      break;
     case 'burst':
-      return runOwnStep(h, () => burst(h, step.programs, step.raw, step.flushAt));
+      runOwnStep(h, () => burst(h, step.programs, step.raw, step.flushAt));
+      break;
     case 'nonReplayable':
-      return nonReplayableStep(h, step);
+      nonReplayableStep(h, step);
+      break;
     case 'group':
-      return groupStep(h, step);
+      groupStep(h, step);
+      break;
     case 'drop':
-      return dropStep(h, step);
+      dropStep(h, step);
+      break;
     case 'idle':
-      return runOwnStep(h, function* () {
+      runOwnStep(h, function* () {
         yield Math.ceil(h.m.k.now) + step.time;
       });
+      break;
   }
 }
 

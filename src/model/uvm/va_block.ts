@@ -2,7 +2,7 @@
  * Models uvm_va_block.c (driver 580.105.08): the block itself, what it knows of residency and mappings, permissions.
  * The rest of that file is split along its own lines: va_block_residency.ts (residency selection), va_block_copy.ts
  * (population, copies, make_resident), va_block_map.ts (map, unmap, revoke), va_block_pte.ts (GPU page tables),
- * va_block_service.ts (service of faults), va_block_cpu_fault.ts, va_block_split.ts, va_block_check.ts (invariants).
+ * va_block_service.ts (service of faults), va_block_cpu_fault.ts, va_range.ts (split), va_block_check.ts (invariants).
  *
  * Left out: HMM, several NUMA nodes, eviction, discard ioctl (its masks are honoured), GPUs that cannot fault.
  */

@@ -468,8 +468,8 @@ function checkMappings(m: Model, block: VaBlock, mmMayDrop: boolean): string | n
 }
 
 /**
- * Checks a block whose lock is free; returns the first violation as text, or null. The page tables of a GPU are compared
- * when none of its pushes is outstanding. `mmMayDrop`: Linux may have dropped CPU entries on its own.
+ * Checks a block whose lock is free; returns the first violation as text, or null. The page tables of a GPU are
+ * compared when none of its pushes is outstanding. `mmMayDrop`: Linux may have dropped CPU entries on its own.
  */
 export function vaBlockCheck(m: Model, block: VaBlock, mmMayDrop = false): string | null {
   let found = checkMappings(m, block, mmMayDrop) ?? checkPreferred(block);

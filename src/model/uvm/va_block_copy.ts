@@ -174,6 +174,16 @@ function zeroNewGpuChunk(
   return open;
 }
 
+/**
+ * block_gpu_chunk_index: pages in the chunk behind page `page` of a block of `n` pages that begins `into2m` pages behind
+ * a 2 MiB boundary: the largest of 512, 16 and 1 that is aligned there and lies inside the block.
+ */
+export function gpuChunkPages(into2m: number, n: number, page: number): number {
+  if (n === PAGES_PER_BLOCK) return PAGES_PER_BLOCK;
+  const start = Math.floor((into2m + page) / PAGES_PER_BIG_PAGE) * PAGES_PER_BIG_PAGE - into2m;
+  return start >= 0 && start + PAGES_PER_BIG_PAGE <= n ? PAGES_PER_BIG_PAGE : 1;
+}
+
 /** block_populate_pages for a GPU: natural chunks (2 MiB, 64 KiB, 4 KiB) that overlap a page of the mask. */
 function blockPopulatePagesGpu(
   m: Model,
@@ -195,19 +205,10 @@ function blockPopulatePagesGpu(
   let push: Push | null = null;
   let status = NV_OK;
   for (let page = maskNextSet(w, C_POPULATE, 0, block.n); page < block.n; ) {
-    let first = page;
-    let outer = page + 1;
-    if (block.n === PAGES_PER_BLOCK) {
-      first = 0;
-      outer = PAGES_PER_BLOCK;
-    } else {
-      const start = Math.floor((into2m + page) / PAGES_PER_BIG_PAGE) * PAGES_PER_BIG_PAGE - into2m;
-      if (start >= 0 && start + PAGES_PER_BIG_PAGE <= block.n) {
-        first = start;
-        outer = start + PAGES_PER_BIG_PAGE;
-      }
-    }
-    const bytes = (outer - first) * PAGE_SIZE;
+    const pages = gpuChunkPages(into2m, block.n, page);
+    const first = Math.floor((into2m + page) / pages) * pages - into2m;
+    const outer = first + pages;
+    const bytes = pages * PAGE_SIZE;
     if (gpu.vidmemUsed + bytes > m.spec.vidmemBytes) {
       status = NV_ERR_NO_MEMORY;
       break;
