@@ -19,7 +19,7 @@ const COUNT = process.env['HISTORY_SEED'] === undefined ? 400 : 1;
 describe('random histories', () => {
   it(`seeds ${FIRST} to ${FIRST + COUNT - 1} break no rule`, () => {
     expect(checkSeeds(FIRST, COUNT, new Map())).toBeNull();
-  });
+  }, 120_000);
 
   it('a history in a file breaks no rule', () => {
     const file = process.env['HISTORY_FILE'];

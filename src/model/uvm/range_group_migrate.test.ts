@@ -110,15 +110,30 @@ describe('preventing migration', () => {
     ]);
   });
 
-  it('takes the mappings of the CPU, and gives accessed-by GPUs theirs', () => {
+  it('takes the mappings of the CPU, and leaves those of accessed-by GPUs as they are', () => {
     const bench = createBench(CPU);
     const { m, space, group } = bench;
     expect(policySetAccessedBy(m, space, BASE, BASE + PAGES, GPU1, true)).toBe(NV_OK);
     expect(vaSpaceCpuFault(m, space, BASE + 7, true, 0)).toBe(CPU_FAULT_DONE);
     expect(rangeGroupsAllowMigration(m, space, [group], false)).toBe(NV_OK);
     expect(vaBlockFind(space, BASE)?.mapped).toBe(1 << GPU1);
-    expect(mapped(space, GPU1, 7, 3)).toBe(true);
-    expect(mapped(space, GPU0, 7)).toBe(false);
+    expect([1, 2, 3].map((protection) => mapped(space, GPU1, 7, protection))).toEqual([true, true, false]);
+    expect([mapped(space, GPU0, 7), mapped(space, GPU1, 8)]).toEqual([false, false]);
+    settle(bench);
+  });
+
+  it('maps an accessed-by GPU that the home reaches', () => {
+    const bench = createBench(CPU, 0, 16);
+    const { m, space, group } = bench;
+    // As on a machine where the CPU maps vidmem.
+    space.processors.canAccess[CPU] |= 1 << GPU1;
+    expect(policySetAccessedBy(m, space, BASE, BASE + PAGES, GPU1, true)).toBe(NV_OK);
+    expect(rangeGroupsAllowMigration(m, space, [group], false)).toBe(NV_OK);
+    expect([mapped(space, GPU1, 8, 3), mapped(space, GPU1, 15, 3), mapped(space, GPU1, 16)]).toEqual([
+      true,
+      true,
+      false,
+    ]);
     settle(bench);
   });
 

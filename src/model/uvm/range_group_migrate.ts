@@ -43,6 +43,7 @@ function migrateBlockLocked(m: Model, block: VaBlock, first: number, outer: numb
     ? vaBlockMakeResidentReadDuplicate(m, block, bc, to, w, S_THRASHING_PIN, null, 0, CAUSE_API_SET_RANGE_GROUP)
     : vaBlockMakeResident(m, block, bc, to, w, S_THRASHING_PIN, CAUSE_API_SET_RANGE_GROUP);
   if (status !== NV_OK) return status;
+  // The driver asks whom the home can reach, not who reaches it: over PCIe a home on the CPU gives no GPU a mapping.
   const mappers = policy.accessedBy & space.processors.canAccess[to] & ~1;
   for (let id = processorFirst(mappers); id !== INVALID_ID; id = processorNext(mappers, id)) {
     vaBlockAddMappings(m, block, bc, id, first, outer);

@@ -175,8 +175,8 @@ function zeroNewGpuChunk(
 }
 
 /**
- * block_gpu_chunk_index: pages in the chunk behind page `page` of a block of `n` pages that begins `into2m` pages behind
- * a 2 MiB boundary: the largest of 512, 16 and 1 that is aligned there and lies inside the block.
+ * block_gpu_chunk_index: pages in the chunk behind page `page` of a block of `n` pages that begins `into2m` pages
+ * behind a 2 MiB boundary: the largest of 512, 16 and 1 that is aligned there and lies inside the block.
  */
 export function gpuChunkPages(into2m: number, n: number, page: number): number {
   if (n === PAGES_PER_BLOCK) return PAGES_PER_BLOCK;
