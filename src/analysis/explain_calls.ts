@@ -22,6 +22,12 @@ const CALLS_OF_USERS = [
 const MAKE_RESIDENT = ['uvm_va_block_service_copy', ...CALLS_OF_USERS];
 
 const CALLERS: Readonly<Record<string, readonly string[]>> = {
+  _main_loop: TOP,
+  uvm_parent_gpu_init_isr: TOP,
+  uvm_parent_gpu_fault_buffer_init: ['uvm_parent_gpu_init_isr'],
+  fault_buffer_init_replayable_faults: ['uvm_parent_gpu_fault_buffer_init'],
+  fault_buffer_reinit_replayable_faults: ['fault_buffer_init_replayable_faults'],
+  nv_kthread_q_init_on_node: ['uvm_parent_gpu_init_isr'],
   uvm_isr_top_half: TOP,
   replayable_faults_isr_bottom_half: TOP,
   uvm_va_space_cpu_fault: TOP,
@@ -32,7 +38,8 @@ const CALLERS: Readonly<Record<string, readonly string[]>> = {
   preprocess_fault_batch: [SERVICE, CANCEL],
   service_fault_batch: [SERVICE],
   service_fault_batch_dispatch: ['service_fault_batch', CANCEL],
-  service_fault_batch_block_locked: ['service_fault_batch_dispatch'],
+  service_fault_batch_block: ['service_fault_batch_dispatch'],
+  service_fault_batch_block_locked: ['service_fault_batch_block', 'service_fault_batch_dispatch'],
   [CANCEL]: [SERVICE],
   cancel_faults_all: [SERVICE],
   cancel_fault_precise_va: [CANCEL, 'cancel_faults_all'],
@@ -49,6 +56,13 @@ const CALLERS: Readonly<Record<string, readonly string[]>> = {
   block_service_finish_map_accessed_by: FINISH,
   uvm_tracker_wait: ['uvm_va_block_service_copy', SERVICE],
 };
+
+/** Functions that only hand on to the next one: an explanation of a fault leaves them out. */
+const PASSED_OVER = new Set(['_main_loop', 'service_fault_batch_block']);
+
+export function isPassedOver(name: string): boolean {
+  return PASSED_OVER.has(name);
+}
 
 /** A function that nobody among the others calls: where the driver is entered. */
 export function isRoot(name: string): boolean {

@@ -35,7 +35,7 @@ import { processorName } from '../model/uvm/va_space.ts';
 import type { FaultOutcome, Why } from '../model/why.ts';
 import type { Run } from '../scenario/runner.ts';
 import { placeOf } from '../trace/log_events.ts';
-import { callParent, isRoot } from './explain_calls.ts';
+import { callParent, isPassedOver, isRoot } from './explain_calls.ts';
 import {
   accessWords,
   blockBase,
@@ -242,7 +242,7 @@ export class FaultRecorder implements Why {
 
   enter(name: string, time: number, detail: Readonly<Record<string, number | string | boolean>> = {}): void {
     const m = this.#watch();
-    if (m === null) return;
+    if (m === null || isPassedOver(name)) return;
     const call: CallItem = { kind: 'call', function: name, time, detail: this.#words(detail), items: [] };
     if (name === 'uvm_isr_top_half') {
       this.#topHalf(detail['gpu'] as number, call);

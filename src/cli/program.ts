@@ -6,11 +6,13 @@ import { registerDemo } from './demo.ts';
 import { registerExplain } from './explain.ts';
 import { registerParameters } from './parameters.ts';
 import { registerReplay, registerRun } from './run.ts';
+import { registerTour } from './tour.ts';
 import { registerValidate } from './validate.ts';
 
 const EXAMPLES = `
 Examples:
   uvmlab demo                                    a first look
+  uvmlab tour                                    the fault routine, item by item, on a live run
   uvmlab run history.json                        what the driver would do, step by step
   uvmlab run history.json --events out.jsonl     the same as a list of events
   uvmlab explain history.json --fault 1          why one fault went as it did
@@ -32,6 +34,7 @@ function createProgram(): Command {
   registerValidate(program);
   registerExplain(program);
   registerDemo(program);
+  registerTour(program);
   registerParameters(program);
   return program;
 }

@@ -112,6 +112,7 @@ export function nvKthreadQInitOnNode(
   placement: StackPlacement = stackOnPreferredNode,
 ): number {
   const queue = m.k.queues.length;
+  if (m.res.why !== null) m.res.why.enter('nv_kthread_q_init_on_node', m.k.now, { queue: name });
   const q: KthreadQueue = {
     name,
     head: NONE,
@@ -292,6 +293,7 @@ function* mainLoop(m: Model, queue: number): Generator<number, void, void> {
       item.completed = true;
       threadWake(m, item.waiter, m.k.now);
     } else {
+      if (m.res.why !== null) m.res.why.enter('_main_loop', m.k.now, { queue: q.name });
       const body = m.res.kthreadFunctions[item.functionId](m, item.argument);
       if (body !== undefined) yield* body;
     }

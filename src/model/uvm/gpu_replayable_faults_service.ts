@@ -205,6 +205,7 @@ function serviceFaultBatchBlock(m: Model, gpu: Gpu, block: VaBlock, first: numbe
   const context = rf.blockServiceContext;
   context.operation = OPERATION_REPLAYABLE_FAULTS;
   context.numRetries = 0;
+  if (m.res.why !== null) m.res.why.enter('service_fault_batch_block', m.k.now, { block: block.id });
   lockAcquire(m, LOCK_ORDER_VA_BLOCK, block.id, false);
   if (block.lockFreeAt > m.k.now) m.k.now = block.lockFreeAt;
   if (m.res.why !== null) {

@@ -1,0 +1,217 @@
+/** The tour as text: its beginning, and the items about one page and its copies. */
+import { list, PLAIN_STYLE, pagesText, type TextStyle } from '../analysis/explain_layout.ts';
+import type { Tour } from '../analysis/tour.ts';
+import type { PageState } from '../analysis/tour_recorder.ts';
+import { parseScenario } from '../scenario/scenario.ts';
+import { describeStep } from './describe.ts';
+import { bytes, counted, duration } from './text.ts';
+import { TourPage } from './tour_page.ts';
+import { channelsText, completionText } from './tour_text_channels.ts';
+import { routineText, stackText } from './tour_text_routine.ts';
+
+export const TOUR_ITEMS: readonly number[] = [1, 2, 3, 4, 5, 6, 7];
+
+const TITLES = [
+  'Who calls uvm_va_block_select_residency',
+  'The GPU page-fault routine',
+  'One valid copy of a page in the whole system',
+  'The custom copy',
+  'Its rival: explicit copies',
+  'Channel types',
+  'How the CPU knows that a push is completed',
+];
+
+/** The facts of one item, for `--json`. */
+export function itemFacts(tour: Tour, item: number): object {
+  const title = TITLES[item - 1];
+  switch (item) {
+    case 1:
+      return { item, title, stack: tour.stack, call: tour.fault.residency };
+    case 2:
+      return { item, title, setUp: tour.setUp, nodeTrial: tour.nodeTrial, routine: tour.routine, fault: tour.fault };
+    case 3:
+      return { item, title, ...tour.page3 };
+    case 4:
+      return { item, title, ...tour.copyIdea, window: tour.copyWindow };
+    case 5:
+      return { item, title, ...tour.explicit };
+    case 6:
+      return { item, title, channels: tour.channels };
+    default:
+      return { item, title, pushes: tour.pushes, wrapped: tour.wrapped };
+  }
+}
+
+function beginText(p: TourPage, tour: Tour): void {
+  const parsed = parseScenario(tour.scenario, { [tour.scenario.machine]: { gpus: 1 } });
+  p.title('The GPU page-fault routine on a live run of the model, along the notes that uvmlab began with');
+  p.paragraph(
+    'Lines that begin with > retell the notes of the first users, in their numbering. All that is a number, a name of ' +
+      'a thread or channel, a register, a count, a call stack or a time below them was read off one run of the model, ' +
+      `made just now on machine ${tour.scenario.machine}:`,
+  );
+  if (parsed.ok) {
+    const { scenario } = parsed;
+    const rows = scenario.steps.map((step, i) => [
+      String(i),
+      describeStep(step, scenario),
+      step.do === 'write' && step.on !== 0 ? `the fault of this tour; page ${tour.page} is address A` : '',
+    ]);
+    p.table([['step', '', ''], ...rows], 'rll');
+  }
+  p.paragraph(
+    `The model follows driver ${tour.driver}. The notes read 535 or 545, where some functions have other names: both ` +
+      'are given. Times are predicted, in µs; those with a + count from the moment when the entry of the fault came ' +
+      'into the fault buffer.',
+  );
+}
+
+function wordText(word: number | null): string {
+  return word === null ? 'never filled' : String(word);
+}
+
+function pageRow(p: TourPage, when: string, state: PageState): string[] {
+  const mapped = Object.entries(state.mapped).map(([who, protection]) => `${who}: ${protection}`);
+  const { cpu, gpu0 } = state.words;
+  const resident = p.style.strong(list(state.resident));
+  return [when, resident, mapped.join('; ') || 'nobody', wordText(cpu), wordText(gpu0)];
+}
+
+function pageText(p: TourPage, tour: Tour): void {
+  const { before, between, after, back, migrations } = tour.page3;
+  p.notes(
+    'One valid copy of a page in the whole system, on the CPU or on the GPU; at first at address A on the CPU, ' +
+      "brought to the GPU by the GPU's own access.",
+  );
+  p.paragraph(
+    `Right, and here it is for page ${tour.page}: the place that the driver holds to be valid (resident on), who may ` +
+      'reach it (mapped on), and the first word of the page in each memory:',
+  );
+  p.table(
+    [
+      ['when', 'resident on', 'mapped on', 'word in cpu', 'word in gpu0'],
+      pageRow(p, 'before the access of the GPU', before),
+      pageRow(p, `at ${p.at(between.time)}, before anybody maps it`, between),
+      pageRow(p, 'after the access', after),
+      pageRow(p, 'after the CPU read it again', back),
+    ],
+    'lllrr',
+  );
+  p.paragraph(
+    `The frame on the CPU was not given back: after the access it still says ${wordText(after.words.cpu)}, but nobody ` +
+      'maps it and the driver does not count it, so there is one valid copy. In the second line the driver already ' +
+      'counts the page as the GPU’s while the copy engine has not even begun: whoever needs the bytes waits for ' +
+      'the push, through the tracker of the block.',
+  );
+  const total = migrations.reduce((sum, one) => sum + one.bytes, 0);
+  const parts = migrations.map(
+    (one) => `${pagesText([{ first: one.first, count: one.count }])} (${bytes(one.bytes)}, ${one.cause})`,
+  );
+  const [{ src, dst }] = migrations;
+  p.paragraph(
+    `What moved from ${src} to ${dst}: ${bytes(total)}, in ${counted(migrations.length, 'run')}: ${parts.join('; ')}. ` +
+      'The page itself moves because of the fault (coherence), its neighbours because of the prefetcher.',
+  );
+  p.paragraph(
+    'The one exception is read duplication (cudaMemAdviseSetReadMostly): then several processors hold copies, all ' +
+      'read-only, and the first write leaves one.',
+  );
+}
+
+function copyText(p: TourPage, tour: Tour): void {
+  const { copyWindow: window, routine } = tour;
+  p.notes(
+    'nextCopyAddress could already be set by an ioctl; copyFromAddress is wanted too: a user program sets ' +
+      'copyFromAddress to A with one ioctl; a second sets nextCopyAddress to B and starts the routine that copies the ' +
+      'page, which is on the GPU now, to address B on the CPU. "To perform custom memcopy, we also need to resolve the ' +
+      'original page fault."',
+  );
+  if (!tour.copyIdea.runs) {
+    p.paragraph('This version of the model does not carry the routine out. What it has to do, and where, is settled:');
+  }
+  p.paragraph(
+    'The first ioctl only stores A: nothing is looked up, pinned or moved. The second stores B and starts. Under the ' +
+      'lock of the block the valid copy is found by residency, not by mappings; if a GPU has it, one push on its ' +
+      'GPU_TO_CPU channel copies the page to B. The push acquires the tracker of the block, so it comes after any ' +
+      'migration under way, and is added to it, so whoever moves or frees the page next waits for it. Residency, ' +
+      'mappings and prefetch state stay as they are: the page has not moved.',
+  );
+  p.paragraph(
+    'Armed, the copy waits for the next fault on A and is made inside its service, and the original fault is resolved ' +
+      'as well. Its place is in uvm_va_block_service_finish, right after the residency is updated. The live fault ' +
+      `shows the gap: on the CPU from ${p.at(window.residencyUpdated)} to ${p.at(window.mapBegun)}, where the mapping ` +
+      `begins; on the GPU between the end of the migration’s push (${p.at(window.migrated)}) and the push with the ` +
+      `page-table entries, which in this run starts at ${p.at(window.mapped)}. The page is there, and mapped nowhere, ` +
+      'so B gets exactly the bytes of the moment of the fault.',
+  );
+  p.paragraph(
+    `And the fault is resolved with no further wait: the page-table push and the replay (value ` +
+      `${routine.replay.trackingValue}, from ${p.at(window.replayed)} here) acquire the same tracker, so they come ` +
+      'after the copy, and the warp goes on only then.',
+  );
+}
+
+function rivalText(p: TourPage, tour: Tour): void {
+  const { explicit } = tour;
+  p.notes(
+    'Its rival: "we are somewhat reimplementing what is already implemented. CUDA comes with explicit memcopy commands."',
+  );
+  p.paragraph(
+    `Step 2 of the run is such a command: it copies the ${bytes(explicit.bytes)} of page ${tour.page} to host memory, ` +
+      `in ${duration(explicit.duration / 1000)} as predicted, with ${counted(explicit.events, 'event')} of the driver. The page:`,
+  );
+  p.table(
+    [
+      ['when', 'resident on', 'mapped on', 'word in cpu', 'word in gpu0'],
+      pageRow(p, 'before it', explicit.before),
+      pageRow(p, 'after it', explicit.after),
+    ],
+    'lllrr',
+  );
+  p.paragraph(
+    'So the objection holds where it was made: an explicit copy does not move the page either. A copy engine reads ' +
+      'the page where it lives, as the routine would, and both learn of the end from a semaphore.',
+  );
+  p.paragraph('What the routine adds is not the copy but who may make it, and when:');
+  p.table(
+    [
+      ['', 'explicit copy', 'copy routine'],
+      ['who', 'the process itself, in its CUDA context', 'any process with the VA space’s file, no CUDA context'],
+      ['when', 'in the order of a stream, between kernels', 'at once, or armed: at the fault, before the warp goes on'],
+      ['page not there yet', 'a fault of the copy engine', 'waits for the migration, through the tracker'],
+    ],
+    'lll',
+  );
+  const { comparison } = tour.copyIdea;
+  p.paragraph(
+    comparison === null
+      ? 'How much time either takes is a question to be measured; this version makes no claim about it.'
+      : `How much time either takes is measured by \`${comparison}\`.`,
+  );
+}
+
+const TEXTS: readonly ((p: TourPage, tour: Tour) => void)[] = [
+  stackText,
+  routineText,
+  pageText,
+  copyText,
+  rivalText,
+  channelsText,
+  completionText,
+];
+
+/** The items as text, in lines of at most `width` columns. */
+export function tourText(
+  tour: Tour,
+  items: readonly number[],
+  style: TextStyle = PLAIN_STYLE,
+  width: number = 110,
+): string {
+  const p = new TourPage(tour.zero, style, width);
+  beginText(p, tour);
+  for (const item of items) {
+    p.heading(item, TITLES[item - 1]);
+    TEXTS[item - 1](p, tour);
+  }
+  return p.text;
+}
