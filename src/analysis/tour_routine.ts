@@ -2,7 +2,7 @@
 import type { Model } from '../model/state.ts';
 import type { FaultExplanation } from './explain.ts';
 import { type CopyItem, type MapItem, type PopulateItem, type PushInfo, walkItems } from './explain_items.ts';
-import type { Moment, Registers } from './tour_recorder.ts';
+import { type Moment, type Registers, readRegisters } from './tour_recorder.ts';
 
 export interface QueueFacts {
   name: string;
@@ -35,13 +35,8 @@ export interface SetUp {
   bottomHalfQ: QueueFacts;
   killChannelQ: QueueFacts;
   replayable: ReplayableFacts;
-  /** The registers and the driver's copies, before the first fault. */
-  get: number;
-  put: number;
-  cachedGet: number;
-  cachedPut: number;
-  disableIntrRefCount: number;
-  handling: boolean;
+  /** Before the first fault. */
+  registers: Registers;
 }
 
 function queueFacts(m: Model, queue: number): QueueFacts {
@@ -76,12 +71,7 @@ export function setUpOf(m: Model, calls: readonly SetUpCall[]): SetUp {
       gpcs: m.spec.gpcs,
       utlbsPerGpc: m.spec.utlbsPerGpc,
     },
-    get: faultBuffer.get,
-    put: faultBuffer.put,
-    cachedGet: rf.cachedGet,
-    cachedPut: rf.cachedPut,
-    disableIntrRefCount: isr.replayable.disableIntrRefCount,
-    handling: isr.replayable.handling,
+    registers: readRegisters(m),
   };
 }
 

@@ -157,6 +157,7 @@ async function showExhibit(exhibit: Exhibit, machines: Machines, colors: Colors)
 }
 
 const FAREWELL = `Where to go from here:
+  uvmlab tour                               the whole routine, item by item, on a live run
   uvmlab explain FILE --fault N             the same for any other fault
   uvmlab validate recordings/*.jsonl.gz     every recording, held to the same
   uvmlab run FILE                           a history of your own

@@ -12,7 +12,8 @@ The items, in the numbering of the notes that uvmlab began with:
   6  channel types
   7  how the CPU knows that a push is completed
 
-Numbers, names, registers and times come from a run of the model that the command makes; the text around them explains.
+Numbers, names of threads, registers, call stacks and times come from a run of the model that the command makes; the
+text around them explains.
 `;
 
 const EXAMPLES = `

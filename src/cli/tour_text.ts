@@ -46,9 +46,9 @@ function beginText(p: TourPage, tour: Tour): void {
   const parsed = parseScenario(tour.scenario, { [tour.scenario.machine]: { gpus: 1 } });
   p.title('The GPU page-fault routine on a live run of the model, along the notes that uvmlab began with');
   p.paragraph(
-    'Lines that begin with > retell the notes of the first users, in their numbering. All that is a number, a name of ' +
-      'a thread or channel, a register, a count, a call stack or a time below them was read off one run of the model, ' +
-      `made just now on machine ${tour.scenario.machine}:`,
+    'Lines that begin with > retell the notes of the first users, in their numbering. All that is a number, a ' +
+      'name of a thread or channel, a register, a count, a call stack or a time below them was read off one run of ' +
+      `the model, made just now on machine ${tour.scenario.machine}:`,
   );
   if (parsed.ok) {
     const { scenario } = parsed;
@@ -60,9 +60,9 @@ function beginText(p: TourPage, tour: Tour): void {
     p.table([['step', '', ''], ...rows], 'rll');
   }
   p.paragraph(
-    `The model follows driver ${tour.driver}. The notes read 535 or 545, where some functions have other names: both ` +
-      'are given. Times are predicted, in µs; those with a + count from the moment when the entry of the fault came ' +
-      'into the fault buffer.',
+    `The model follows driver ${tour.driver}. The notes read 535 or 545, where some functions have other names: ` +
+      'both are given. Times are predicted, in µs; those with a + count from the moment when the entry of the ' +
+      'fault came into the fault buffer.',
   );
 }
 
@@ -79,13 +79,14 @@ function pageRow(p: TourPage, when: string, state: PageState): string[] {
 
 function pageText(p: TourPage, tour: Tour): void {
   const { before, between, after, back, migrations } = tour.page3;
+  const { start, finish } = tour.routine.copy.push;
   p.notes(
     'One valid copy of a page in the whole system, on the CPU or on the GPU; at first at address A on the CPU, ' +
       "brought to the GPU by the GPU's own access.",
   );
   p.paragraph(
-    `Right, and here it is for page ${tour.page}: the place that the driver holds to be valid (resident on), who may ` +
-      'reach it (mapped on), and the first word of the page in each memory:',
+    `Right, and here it is for page ${tour.page}: the place that the driver holds to be valid (resident on), who ` +
+      'may reach it (mapped on), and the first word of the page in each memory:',
   );
   p.table(
     [
@@ -98,10 +99,10 @@ function pageText(p: TourPage, tour: Tour): void {
     'lllrr',
   );
   p.paragraph(
-    `The frame on the CPU was not given back: after the access it still says ${wordText(after.words.cpu)}, but nobody ` +
-      'maps it and the driver does not count it, so there is one valid copy. In the second line the driver already ' +
-      'counts the page as the GPU’s while the copy engine has not even begun: whoever needs the bytes waits for ' +
-      'the push, through the tracker of the block.',
+    `The frame on the CPU was not given back: after the access it still says ${wordText(after.words.cpu)}, but ` +
+      'nobody maps it and the driver does not count it, so there is one valid copy. In the second line the driver ' +
+      `already counts the page as the GPU's, although the copy engine works on it from ${p.at(start)} to ` +
+      `${p.at(finish)}: whoever needs the bytes waits for the push, through the tracker of the block.`,
   );
   const total = migrations.reduce((sum, one) => sum + one.bytes, 0);
   const parts = migrations.map(
@@ -109,12 +110,13 @@ function pageText(p: TourPage, tour: Tour): void {
   );
   const [{ src, dst }] = migrations;
   p.paragraph(
-    `What moved from ${src} to ${dst}: ${bytes(total)}, in ${counted(migrations.length, 'run')}: ${parts.join('; ')}. ` +
-      'The page itself moves because of the fault (coherence), its neighbours because of the prefetcher.',
+    `What moved from ${src} to ${dst}: ${bytes(total)}, in ${counted(migrations.length, 'run')}: ` +
+      `${parts.join('; ')}. The page itself moves because of the fault (coherence), its neighbours because of the ` +
+      'prefetcher.',
   );
   p.paragraph(
-    'The one exception is read duplication (cudaMemAdviseSetReadMostly): then several processors hold copies, all ' +
-      'read-only, and the first write leaves one.',
+    'The one exception is read duplication (cudaMemAdviseSetReadMostly): then several processors hold copies, ' +
+      'all read-only, and the first write leaves one.',
   );
 }
 
@@ -122,30 +124,31 @@ function copyText(p: TourPage, tour: Tour): void {
   const { copyWindow: window, routine } = tour;
   p.notes(
     'nextCopyAddress could already be set by an ioctl; copyFromAddress is wanted too: a user program sets ' +
-      'copyFromAddress to A with one ioctl; a second sets nextCopyAddress to B and starts the routine that copies the ' +
-      'page, which is on the GPU now, to address B on the CPU. "To perform custom memcopy, we also need to resolve the ' +
-      'original page fault."',
+      'copyFromAddress to A with one ioctl; a second sets nextCopyAddress to B and starts the routine that copies ' +
+      'the page, which is on the GPU now, to address B on the CPU. "To perform custom memcopy, we also need to ' +
+      'resolve the original page fault."',
   );
   if (!tour.copyIdea.runs) {
     p.paragraph('This version of the model does not carry the routine out. What it has to do, and where, is settled:');
   }
   p.paragraph(
-    'The first ioctl only stores A: nothing is looked up, pinned or moved. The second stores B and starts. Under the ' +
-      'lock of the block the valid copy is found by residency, not by mappings; if a GPU has it, one push on its ' +
-      'GPU_TO_CPU channel copies the page to B. The push acquires the tracker of the block, so it comes after any ' +
-      'migration under way, and is added to it, so whoever moves or frees the page next waits for it. Residency, ' +
-      'mappings and prefetch state stay as they are: the page has not moved.',
+    'The first ioctl only stores A: nothing is looked up, pinned or moved. The second stores B and starts. Under ' +
+      'the lock of the block the valid copy is found by residency, not by mappings; if a GPU has it, one push on ' +
+      'its GPU_TO_CPU channel copies the page to B. The push acquires the tracker of the block, so it comes after ' +
+      'any migration under way, and is added to it, so whoever moves or frees the page next waits for it. ' +
+      'Residency, mappings and prefetch state stay as they are: the page has not moved.',
   );
   p.paragraph(
-    'Armed, the copy waits for the next fault on A and is made inside its service, and the original fault is resolved ' +
-      'as well. Its place is in uvm_va_block_service_finish, right after the residency is updated. The live fault ' +
-      `shows the gap: on the CPU from ${p.at(window.residencyUpdated)} to ${p.at(window.mapBegun)}, where the mapping ` +
-      `begins; on the GPU between the end of the migration’s push (${p.at(window.migrated)}) and the push with the ` +
-      `page-table entries, which in this run starts at ${p.at(window.mapped)}. The page is there, and mapped nowhere, ` +
-      'so B gets exactly the bytes of the moment of the fault.',
+    'Armed, the copy waits for the next fault on A and is made inside its service, and the original fault is ' +
+      'resolved as well. Its place is in uvm_va_block_service_finish, right after the residency is updated. The ' +
+      `live fault shows the gap: on the CPU from ${p.at(window.residencyUpdated)} to ${p.at(window.mapBegun)}, ` +
+      `where the mapping begins; on the GPU between the end of the migration's push (${p.at(window.migrated)}) and ` +
+      `the start of the push with the page-table entries (${p.at(window.mapped)} here, and later by the length of ` +
+      'the copy where one is armed). The page is there, and mapped nowhere, so B gets exactly the bytes of the ' +
+      'moment of the fault.',
   );
   p.paragraph(
-    `And the fault is resolved with no further wait: the page-table push and the replay (value ` +
+    'And the fault is resolved with no further wait: the page-table push and the replay (value ' +
       `${routine.replay.trackingValue}, from ${p.at(window.replayed)} here) acquire the same tracker, so they come ` +
       'after the copy, and the warp goes on only then.',
   );
@@ -154,11 +157,13 @@ function copyText(p: TourPage, tour: Tour): void {
 function rivalText(p: TourPage, tour: Tour): void {
   const { explicit } = tour;
   p.notes(
-    'Its rival: "we are somewhat reimplementing what is already implemented. CUDA comes with explicit memcopy commands."',
+    'Its rival: "we are somewhat reimplementing what is already implemented. CUDA comes with explicit memcopy ' +
+      'commands."',
   );
   p.paragraph(
-    `Step 2 of the run is such a command: it copies the ${bytes(explicit.bytes)} of page ${tour.page} to host memory, ` +
-      `in ${duration(explicit.duration / 1000)} as predicted, with ${counted(explicit.events, 'event')} of the driver. The page:`,
+    `Step 2 of the run is such a command: it copies the ${bytes(explicit.bytes)} of page ${tour.page} to host ` +
+      `memory, in ${duration(explicit.duration / 1000)} as predicted, with ${counted(explicit.events, 'event')} of ` +
+      'the driver. The page:',
   );
   p.table(
     [
@@ -169,15 +174,15 @@ function rivalText(p: TourPage, tour: Tour): void {
     'lllrr',
   );
   p.paragraph(
-    'So the objection holds where it was made: an explicit copy does not move the page either. A copy engine reads ' +
-      'the page where it lives, as the routine would, and both learn of the end from a semaphore.',
+    'So the objection holds where it was made: an explicit copy does not move the page either. A copy engine ' +
+      'reads the page where it lives, as the routine would, and both learn of the end from a semaphore.',
   );
   p.paragraph('What the routine adds is not the copy but who may make it, and when:');
   p.table(
     [
       ['', 'explicit copy', 'copy routine'],
-      ['who', 'the process itself, in its CUDA context', 'any process with the VA space’s file, no CUDA context'],
-      ['when', 'in the order of a stream, between kernels', 'at once, or armed: at the fault, before the warp goes on'],
+      ['who', 'the process, in its CUDA context', "any process with the VA space's file"],
+      ['when', 'in its turn in a stream', 'at once; armed, at the fault, before the replay'],
       ['page not there yet', 'a fault of the copy engine', 'waits for the migration, through the tracker'],
     ],
     'lll',

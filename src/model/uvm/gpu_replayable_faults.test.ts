@@ -581,6 +581,8 @@ describe('the set-up', () => {
       'uvm_parent_gpu_fault_buffer_init',
       'fault_buffer_init_replayable_faults',
       'fault_buffer_reinit_replayable_faults',
+      'nv_kthread_q_init_on_node',
+      'nv_kthread_q_init_on_node',
     ]);
   });
 });
