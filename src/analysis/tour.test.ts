@@ -117,7 +117,7 @@ describe('item 2', () => {
 describe('items 3 and 5', () => {
   it('say of the page what a run without an observer says', () => {
     const run = tourRun(machines, null);
-    const { before, after, back } = tour.page3;
+    const { before, after, back } = tour.oneCopy;
     for (const state of [before, after, tour.explicit.after, back]) {
       tourStep(run);
       const { m, space } = run;
@@ -134,7 +134,7 @@ describe('items 3 and 5', () => {
   });
 
   it('have one valid copy at any time', () => {
-    const { before, between, after, back } = tour.page3;
+    const { before, between, after, back } = tour.oneCopy;
     expect([before, between, after, back].map((state) => state.resident)).toEqual([
       ['cpu'],
       ['gpu0'],
@@ -151,7 +151,7 @@ describe('items 3 and 5', () => {
     if (!result.ok) throw new Error(result.error);
     const events = logEvents(result.run.m, result.run.scenario.allocations);
     const moved = events.filter((event): event is MigrationEvent => event.event === 'migration' && event.step === 1);
-    expect(tour.page3.migrations.map((one) => [one.first * 4096, one.bytes, one.cause])).toEqual(
+    expect(tour.oneCopy.migrations.map((one) => [one.first * 4096, one.bytes, one.cause])).toEqual(
       moved.map((event) => [event.offset, event.bytes, event.cause]),
     );
     expect(events.filter((event) => event.step === 2)).toHaveLength(tour.explicit.events);
@@ -162,7 +162,7 @@ describe('items 3 and 5', () => {
 describe('item 4', () => {
   it('shows where an armed copy has its place', () => {
     const { residencyUpdated, mapBegun, migrated, mapped, replayed } = tour.copyWindow;
-    const { between } = tour.page3;
+    const { between } = tour.oneCopy;
     expect(between.time).toBeGreaterThanOrEqual(residencyUpdated);
     expect(between.time).toBeLessThanOrEqual(mapBegun);
     expect(migrated).toBeLessThanOrEqual(mapped);

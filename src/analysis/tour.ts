@@ -22,7 +22,7 @@ import {
   wrappedPush,
 } from './tour_channels.ts';
 import { type CopyIdea, type CopyWindow, copyIdea, copyWindow } from './tour_copy.ts';
-import { type PageState, readPage, TourRecorder } from './tour_recorder.ts';
+import { type Frame, type PageState, readPage, TourRecorder } from './tour_recorder.ts';
 import { type Routine, routineOf, type SetUp, setUpOf } from './tour_routine.ts';
 
 /** Address A of the notes: a page that is neither the first of its buffer nor of its 64 KiB. */
@@ -85,7 +85,7 @@ export interface Tour {
   /** When the fault's entry came into the fault buffer: the zero of the times in the text. */
   zero: number;
   /** 1: from the thread's main loop down to the residency decision, and the decision. */
-  stack: TourFrame[];
+  stack: Frame[];
   /** The fault as `explain` tells it. */
   fault: FaultExplanation;
   /** 2 */
@@ -93,7 +93,7 @@ export interface Tour {
   nodeTrial: NodeTrial;
   routine: Routine;
   /** 3: before the GPU's access, while its fault is served, after it, and after the CPU took the page back. */
-  page3: { before: PageState; between: PageState; after: PageState; back: PageState; migrations: Migration[] };
+  oneCopy: { before: PageState; between: PageState; after: PageState; back: PageState; migrations: Migration[] };
   /** 4 */
   copyIdea: CopyIdea;
   copyWindow: CopyWindow;
@@ -104,11 +104,6 @@ export interface Tour {
   /** 7 */
   pushes: PushLife[];
   wrapped: WrappedPush;
-}
-
-export interface TourFrame {
-  function: string;
-  time: number;
 }
 
 function tourScenario(machines: Machines): Scenario {
@@ -210,7 +205,7 @@ export function collectTour(machines: Machines): Tour {
     setUp,
     nodeTrial: nodeTrial(machines),
     routine: routineOf(recorder.moments, fault),
-    page3: { before, between: recorder.unmapped, after, back: readPage(m, page), migrations: migrationsOf(events) },
+    oneCopy: { before, between: recorder.unmapped, after, back: readPage(m, page), migrations: migrationsOf(events) },
     copyIdea: copyIdea(),
     copyWindow: copyWindow(fault),
     explicit: {

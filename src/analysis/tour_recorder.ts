@@ -66,7 +66,10 @@ export interface ChannelSample {
   payload: number;
 }
 
-/** A push that was ended, its entry in the GPFIFO, and the channel right after. */
+/**
+ * A push that was ended, its entry in the GPFIFO, and the channel right after. The push is of the first GPU, whose
+ * channel ids are indices.
+ */
 export interface Pushed {
   push: PushInfo;
   gpfifoEntry: number;
@@ -124,7 +127,7 @@ type Detail = Readonly<Record<string, number | string | boolean>>;
 export class TourRecorder implements Why {
   /** Calls while the driver was set up. */
   readonly setup: { function: string; depth: number; detail: Detail }[] = [];
-  /** From the first step with the number `step` on, until `stop`. */
+  /** While `watch` is on. */
   readonly moments: Moment[] = [];
   readonly pushed: Pushed[] = [];
   /** Open calls, outermost first, when the residency of the watched page was decided. */

@@ -30,7 +30,7 @@ export function itemFacts(tour: Tour, item: number): object {
     case 2:
       return { item, title, setUp: tour.setUp, nodeTrial: tour.nodeTrial, routine: tour.routine, fault: tour.fault };
     case 3:
-      return { item, title, ...tour.page3 };
+      return { item, title, ...tour.oneCopy };
     case 4:
       return { item, title, ...tour.copyIdea, window: tour.copyWindow };
     case 5:
@@ -78,7 +78,7 @@ function pageRow(p: TourPage, when: string, state: PageState): string[] {
 }
 
 function pageText(p: TourPage, tour: Tour): void {
-  const { before, between, after, back, migrations } = tour.page3;
+  const { before, between, after, back, migrations } = tour.oneCopy;
   const { start, finish } = tour.routine.copy.push;
   p.notes(
     'One valid copy of a page in the whole system, on the CPU or on the GPU; at first at address A on the CPU, ' +
@@ -177,7 +177,8 @@ function rivalText(p: TourPage, tour: Tour): void {
     'So the objection holds where it was made: an explicit copy does not move the page either. A copy engine ' +
       'reads the page where it lives, as the routine would, and both learn of the end from a semaphore.',
   );
-  p.paragraph('What the routine adds is not the copy but who may make it, and when:');
+  const adds = tour.copyIdea.runs ? 'adds' : 'is to add';
+  p.paragraph(`What the routine of item 4 ${adds} is not the copy but who may make it, and when:`);
   p.table(
     [
       ['', 'explicit copy', 'copy routine'],

@@ -8,7 +8,7 @@ import type { TourPage } from './tour_page.ts';
 /** What each type of channel that the model has is used for. */
 const USES: readonly (readonly [string, string])[] = [
   ['CPU_TO_GPU', 'copies of pages to a GPU'],
-  ['GPU_TO_CPU', "copies of pages from a GPU to the CPU; the copy routine's too"],
+  ['GPU_TO_CPU', 'copies of pages from a GPU to the CPU'],
   ['GPU_INTERNAL', 'zeroing of new memory, page directories'],
   ['MEMOPS', 'page-table entries, TLB invalidates, replays and cancels of faults'],
   ['GPU_TO_GPU', 'copies between GPUs'],
