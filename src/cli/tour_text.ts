@@ -46,9 +46,9 @@ function beginText(p: TourPage, tour: Tour): void {
   const parsed = parseScenario(tour.scenario, { [tour.scenario.machine]: { gpus: 1 } });
   p.title('The GPU page-fault routine on a live run of the model, along the notes that uvmlab began with');
   p.paragraph(
-    'Lines that begin with > retell the notes of the first users, in their numbering. All that is a number, a ' +
-      'name of a thread or channel, a register, a count, a call stack or a time below them was read off one run of ' +
-      `the model, made just now on machine ${tour.scenario.machine}:`,
+    'Lines that begin with > retell the notes of the first users, in their numbering. Call stacks, names of threads ' +
+      'and channels, registers, counts, addresses and times below them are read off a run of the model, made just ' +
+      `now on machine ${tour.scenario.machine}; what surrounds them explains. The run:`,
   );
   if (parsed.ok) {
     const { scenario } = parsed;
