@@ -1,7 +1,7 @@
 /**
- * The armed form: the copy is made inside the service of a GPU fault, where the page has its new place and nobody
- * maps it yet. Its functions are the seams serviceFinishHook, staleFaultSkipped, faultCancelled and pushEnded; each costs one
- * comparison while nothing is armed.
+ * The armed form: the copy is made inside the service of a GPU fault, where the page has its new place and nobody maps
+ * it yet. Its functions are the seams serviceFinishHook, staleFaultSkipped, faultCancelled and pushEnded; each costs
+ * one comparison while nothing is armed.
  *
  * The fault goes on as if nobody had copied: a push of copies is only one more entry of the block's tracker, which the
  * page-table push acquires, and which joins the batch's tracker for the replay.

@@ -1,7 +1,7 @@
 /**
  * B, the memory that a copy goes to: pinned plain memory of the caller, or a stage of the kernel's that is copied to
- * the caller's managed memory once every lock is dropped. Pinning: pin_user_pages; the copy to user: copy_to_user, which
- * faults like any other CPU write.
+ * the caller's managed memory once every lock is dropped. Pinning is pin_user_pages; the copy to user is copy_to_user,
+ * which faults like any other CPU write.
  */
 import { PAGE_SIZE } from '../../base/units.ts';
 import { contentsCopyBytes, contentsForget, contentsPopulate } from '../gpu/contents.ts';
