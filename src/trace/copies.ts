@@ -2,6 +2,7 @@
 import {
   COPY_ARMED,
   COPY_DONE,
+  COPY_ENDED,
   COPY_RUNNING,
   type CopyPush,
   type CopyRecord,
@@ -13,7 +14,7 @@ import {
 } from '../model/copy_routine/types.ts';
 import type { Model } from '../model/state.ts';
 import { INVALID_ID } from '../model/uvm/processors.ts';
-import { statusName } from '../model/uvm/status.ts';
+import { NV_OK, statusName } from '../model/uvm/status.ts';
 import { processorName } from '../model/uvm/va_space.ts';
 import type { Allocation } from '../scenario/scenario.ts';
 
@@ -85,9 +86,10 @@ function faultOf(record: CopyRecord): NonNullable<CopyEntry['fault']> {
   return { step: record.faultStep, gpu: processorName(record.gpu + 1), page };
 }
 
-/** A copy whose pushes are all over by `now` is done, whether or not anybody has asked. */
+/** A copy whose pushes are all over by `now` has ended, whether or not anybody has asked. */
 function stateAt(record: CopyRecord, now: number): number {
-  return record.state === COPY_RUNNING && record.end <= now ? COPY_DONE : record.state;
+  if (record.state !== COPY_RUNNING || record.end > now) return record.state;
+  return record.status === NV_OK ? COPY_DONE : COPY_ENDED;
 }
 
 function copyEntry(record: CopyRecord, allocations: readonly Allocation[], now: number): CopyEntry {
