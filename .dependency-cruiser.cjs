@@ -23,6 +23,7 @@ const layerRules = [
   ['kernel', ['kernel']],
   ['gpu', ['kernel', 'gpu']],
   ['uvm', ['kernel', 'gpu', 'uvm']],
+  ['copy_routine', ['kernel', 'gpu', 'uvm', 'copy_routine']],
 ].flatMap(([layer, allowed]) => [
   {
     name: `model-${layer}`,

@@ -16,6 +16,8 @@ export type { BadLine, CaseEntry, CaseLine, Recording } from './trace/case_file.
 export { CaseFileError, checkRecording, readCases } from './trace/case_file.ts';
 export type { Comparison, Difference } from './trace/compare.ts';
 export { compareEvents } from './trace/compare.ts';
+export type { CopyEntry, CopyPlace, CopyPushEntry } from './trace/copies.ts';
+export { copyEntries } from './trace/copies.ts';
 export type { EventKind, FaultEvent, UvmEvent } from './trace/event.ts';
 export { EVENT_KINDS, IDENTITY_FIELDS, identity } from './trace/event.ts';
 export type { LineWriter } from './trace/jsonl.ts';

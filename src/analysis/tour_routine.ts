@@ -49,8 +49,11 @@ type SetUpCall = { function: string; depth: number; detail: Readonly<Record<stri
 /** Read off a model that has not begun, with the calls that were seen while it was made. */
 export function setUpOf(m: Model, calls: readonly SetUpCall[]): SetUp {
   const [{ replayable: rf, isr, faultBuffer }] = m.gpus;
+  const queues: unknown[] = [undefined, m.k.queues[isr.bottomHalfQ].name, m.k.queues[isr.killChannelQ].name];
+  // An extension of the model (the copy routine) has a queue of its own, which is no part of the driver's set-up.
+  const drivers = calls.filter(({ detail }) => queues.includes(detail['queue']));
   return {
-    calls: calls.map(({ function: name, depth, detail }) => ({
+    calls: drivers.map(({ function: name, depth, detail }) => ({
       function: name,
       depth,
       ...(detail['queue'] === undefined ? {} : { queue: String(detail['queue']) }),

@@ -10,6 +10,7 @@ import { loadMachines, type Machines } from '../analysis/machines.ts';
 import { addTallies, summarize, type Tally } from '../analysis/summary.ts';
 import { parseModuleParameters } from '../model/uvm/params.ts';
 import type { Run } from '../scenario/runner.ts';
+import { copyEntries } from '../trace/copies.ts';
 import type { UvmEvent } from '../trace/event.ts';
 import { createLineWriter, type LineWriter } from '../trace/jsonl.ts';
 import { eventAt } from '../trace/log_events.ts';
@@ -49,7 +50,11 @@ function writeLine(out: LineWriter, { run, notes }: Executed): void {
     out.writeText(separator + JSON.stringify(event));
     separator = ',';
   }
-  out.writeText(notes.length === 0 ? ']}\n' : `],"notes":${JSON.stringify(notes)}}\n`);
+  out.writeText(']');
+  const copies = copyEntries(run.m, scenario.allocations);
+  if (copies.length > 0) out.writeText(`,"copies":${JSON.stringify(copies)}`);
+  if (notes.length > 0) out.writeText(`,"notes":${JSON.stringify(notes)}`);
+  out.writeText('}\n');
 }
 
 function fileSink(path: string): Sink {
@@ -75,7 +80,9 @@ function summarySink(traced: boolean): Sink {
     done: ({ run, notes }) => {
       const summary = summarize(events(run), run.state.wall);
       totals.push(summary.total);
-      process.stdout.write(`${summaryText(run.scenario, summary, notes, colors)}\n`);
+      process.stdout.write(
+        `${summaryText(run.scenario, summary, notes, colors, copyEntries(run.m, run.scenario.allocations))}\n`,
+      );
     },
     failed: () => {
       failures++;

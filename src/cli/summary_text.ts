@@ -2,6 +2,7 @@
 import type { Flow, RunSummary, Tally } from '../analysis/summary.ts';
 import { flowBytes } from '../analysis/summary.ts';
 import type { Scenario } from '../scenario/scenario.ts';
+import type { CopyEntry, CopyPlace } from '../trace/copies.ts';
 import { describeStep } from './describe.ts';
 import { bytes, type Colors, clip, count, counted, duration, table } from './text.ts';
 
@@ -55,12 +56,36 @@ function details(tally: Tally): string[] {
   return lines;
 }
 
+function placeText({ buffer, page }: CopyPlace): string {
+  return buffer === null ? `page ${page}` : `${buffer}, page ${page}`;
+}
+
+/** A copy of the copy routine in one line. */
+function copyText(copy: CopyEntry): string {
+  const { form, from, to, state, status, fault } = copy;
+  const what = `${form} copy of step ${copy.step}, ${from === null ? 'of whichever page faults' : placeText(from)}`;
+  const target = `${what} to ${placeText(to)}`;
+  if (state === 'armed') return `${target}: still waiting for a fault`;
+  if (state === 'ended') return `${target}: ended with ${status} after ${bytes(copy.bytes)}`;
+  const source = copy.residentOn === null ? 'zeros, since it lives nowhere' : `from ${copy.residentOn}`;
+  const time = copy.begin === null || copy.end === null ? '' : ` in ${duration((copy.end - copy.begin) / 1000)}`;
+  const when = fault === undefined ? '' : `, at the fault of ${fault.gpu} in step ${fault.step}`;
+  const kind = form !== 'armed' ? '' : copy.snapshot ? ', a snapshot' : ', no snapshot';
+  return `${target}: ${bytes(copy.bytes)} ${source}${time}${when}${kind}${state === 'running' ? ', under way' : ''}`;
+}
+
 function tallyRows(label: string, what: string, tally: Tally, colors: Colors): string[][] {
   return [[label, what, ...cells(tally)], ...details(tally).map((line) => [colors.dim(`       ${line}`)])];
 }
 
 /** A scenario's name, a table of its steps, and notes. */
-export function summaryText(scenario: Scenario, summary: RunSummary, notes: readonly string[], colors: Colors): string {
+export function summaryText(
+  scenario: Scenario,
+  summary: RunSummary,
+  notes: readonly string[],
+  colors: Colors,
+  copies: readonly CopyEntry[] = [],
+): string {
   const rows = [HEADER.map((cell) => colors.dim(cell))];
   for (const [i, tally] of summary.steps.entries()) {
     const step = scenario.steps[i];
@@ -70,7 +95,10 @@ export function summaryText(scenario: Scenario, summary: RunSummary, notes: read
   // With one step the sum says nothing more.
   if (summary.steps.length > 1) rows.push(['', 'total', ...cells(summary.total)]);
   const title = `${colors.bold(scenario.name)} on ${scenario.machine}\n`;
-  return title + table(rows, ALIGN, '  ') + notes.map((note) => `  ${colors.yellow('note:')} ${note}\n`).join('');
+  const copied = copies.map((copy) => `  ${colors.bold('copy:')} ${copyText(copy)}\n`).join('');
+  return (
+    title + table(rows, ALIGN, '  ') + copied + notes.map((note) => `  ${colors.yellow('note:')} ${note}\n`).join('')
+  );
 }
 
 /** The end of the output of several scenarios. */

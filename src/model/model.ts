@@ -4,6 +4,8 @@
  * Handlers, queue functions and callbacks are registered in one fixed order, because state refers to them by number.
  */
 import { assert } from '../base/assert.ts';
+import { copyArmedInit } from './copy_routine/armed.ts';
+import { copyQueueInit, copyRecordRegister, createCopyRoutine } from './copy_routine/record.ts';
 import { createContents } from './gpu/contents.ts';
 import { createHwFaultBuffer } from './gpu/fault_buffer.ts';
 import { hostInit } from './gpu/host.ts';
@@ -52,7 +54,13 @@ function createResources(options: ModelOptions): Resources {
     threads: { generators: [], kind: -1 },
     why: options.why ?? null,
     verify: options.verify ?? false,
-    seams: { selectResidency: vaBlockSelectResidency, serviceFinishHook: null },
+    seams: {
+      selectResidency: vaBlockSelectResidency,
+      serviceFinishHook: null,
+      staleFaultSkipped: null,
+      faultCancelled: null,
+      pushEnded: null,
+    },
     accessReplayed: null,
   };
 }
@@ -85,6 +93,8 @@ function registerAll(m: Model): void {
   hostInit(m);
   toolsInit(m);
   isrInit(m);
+  copyRecordRegister(m);
+  copyArmedInit(m);
 }
 
 /** A machine with the driver loaded, one VA space, all GPUs registered in it, and nothing allocated. */
@@ -104,6 +114,7 @@ export function createModel(
     vaSpaces: [],
     tools: createTools(options.traced ?? false),
     contents: options.contents ? createContents(spec.gpus + 1) : null,
+    copyRoutine: createCopyRoutine(),
     globalStatus: NV_OK,
     thrashingHint: { type: THRASHING_HINT_NONE, residency: INVALID_ID, processors: 0, endTime: 0 },
   };
@@ -111,6 +122,7 @@ export function createModel(
   for (let i = 0; i < spec.gpus; i++) m.gpus.push(createGpu(m, i, options));
   registerAll(m);
   for (const gpu of m.gpus) parentGpuInitIsr(m, gpu);
+  copyQueueInit(m);
   vaSpaceCreate(m, createThrashingSpace(unpinKind));
   return m;
 }
@@ -123,8 +135,8 @@ export interface Snapshot {
 /** Copies the state; every thread must stand at its outermost wait. */
 export function takeSnapshot(m: Model): Snapshot {
   assert(threadsAllBlocked(m), 'a snapshot is taken while all threads are blocked');
-  const { k, gpus, vaSpaces, tools, contents, globalStatus, thrashingHint } = m;
-  return { state: structuredClone({ k, gpus, vaSpaces, tools, contents, globalStatus, thrashingHint }) };
+  const { k, gpus, vaSpaces, tools, contents, copyRoutine, globalStatus, thrashingHint } = m;
+  return { state: structuredClone({ k, gpus, vaSpaces, tools, contents, copyRoutine, globalStatus, thrashingHint }) };
 }
 
 /** A new model that goes on from a snapshot of one with the same spec, parameters, costs and options. */
@@ -137,6 +149,7 @@ export function restoreSnapshot(
 ): Model {
   const m = createModel(spec, params, cost, options);
   Object.assign(m, structuredClone(snapshot.state));
+  copyArmedInit(m);
   return m;
 }
 
@@ -205,6 +218,6 @@ export function hashState(root: unknown): string {
 
 /** Hash of everything a snapshot holds. */
 export function modelHash(m: Model): string {
-  const { k, gpus, vaSpaces, tools, contents, globalStatus } = m;
-  return hashState({ k, gpus, vaSpaces, tools, contents, globalStatus });
+  const { k, gpus, vaSpaces, tools, contents, copyRoutine, globalStatus } = m;
+  return hashState({ k, gpus, vaSpaces, tools, contents, copyRoutine, globalStatus });
 }

@@ -90,6 +90,13 @@ export interface Costs {
   stepGap: number;
   /** Recording one tools event. */
   toolsEvent: number;
+  /** Copy routine: an ioctl's entry and exit; pinning and unpinning a page; mapping memory for DMA on a GPU. */
+  copyCall: number;
+  copyPinPage: number;
+  copyUnpinPage: number;
+  copyDmaMap: number;
+  /** A page copied by the CPU, to B or from the stage to B. */
+  copyCpuPage: number;
 }
 
 export type CostName = keyof Costs;

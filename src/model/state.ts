@@ -1,6 +1,7 @@
 /**
  * The root of the executable driver. `Model` minus `res` is plain data: `structuredClone` of it is a snapshot.
  */
+import type { CopyRoutine } from './copy_routine/types.ts';
 import type { Contents } from './gpu/contents.ts';
 import type { Kernel } from './kernel/clock.ts';
 import type { KThreads } from './kernel/thread.ts';
@@ -9,6 +10,7 @@ import type { PushCallback } from './uvm/channel.ts';
 import type { Gpu } from './uvm/gpu.ts';
 import type { ModuleParameters } from './uvm/params.ts';
 import type { ThrashingHint } from './uvm/perf_thrashing_types.ts';
+import type { Push } from './uvm/push.ts';
 import type { Tools } from './uvm/tools.ts';
 import type { ServiceBlockContext, VaBlock } from './uvm/va_block_types.ts';
 import type { VaSpace } from './uvm/va_range_types.ts';
@@ -47,11 +49,23 @@ export interface Seams {
     hint: ThrashingHint,
     operation: number,
   ) => number;
-  /** Called in service finish right after the residency update; null by default. */
+  /** Called in service finish right after the residency update; the copy routine's by default. */
   serviceFinishHook:
     | ((m: Model, block: VaBlock, context: ServiceBlockContext, processor: number, residency: number) => void)
     | null;
+  /**
+   * Called when the service of a batch passes a fault over because the GPU has the right already (a stale fault), under
+   * the block's lock and before anything of the block is serviced. `page` counts from the block's start, and
+   * `context.residentProcessors` is not 0 when an earlier page of the block goes into the service.
+   */
+  staleFaultSkipped: ((m: Model, gpu: Gpu, block: VaBlock, context: ServiceBlockContext, page: number) => void) | null;
+  /** Called when a fault is cancelled, right after its fatal event; `fault` is its row in the batch's fault cache. */
+  faultCancelled: ((m: Model, gpu: Gpu, fault: number) => void) | null;
+  /** Called when a push was handed over to the host: its times and methods are known. Null while nobody watches. */
+  pushEnded: ((m: Model, push: Push) => void) | null;
 }
+
+export type { CopySpace } from './copy_routine/types.ts';
 
 export interface Model {
   readonly spec: MachineSpec;
@@ -63,6 +77,7 @@ export interface Model {
   vaSpaces: VaSpace[];
   tools: Tools;
   contents: Contents | null;
+  copyRoutine: CopyRoutine;
   /** Fatal error recorded for the whole driver (uvm_global_set_fatal_error), or NV_OK. */
   globalStatus: number;
   /** Reused answer of perfThrashingGetHint. */

@@ -107,6 +107,11 @@ const COST_NAMES: Record<CostName, true> = {
   memcpyPage: true,
   stepGap: true,
   toolsEvent: true,
+  copyCall: true,
+  copyPinPage: true,
+  copyUnpinPage: true,
+  copyDmaMap: true,
+  copyCpuPage: true,
 };
 
 /** Reads a profile. Throws an Error whose message names the field, the value and the valid choices. */

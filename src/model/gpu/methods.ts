@@ -25,6 +25,12 @@ export const METHOD_CANCEL = 7;
 /** slot in the push's timestamps. */
 export const METHOD_TIMESTAMP = 8;
 
+/**
+ * src (processor id), page, byte in it, pin (kernel/mm.ts), byte in the pinned memory, bytes: from consecutive pages of
+ * a processor's memory to pinned CPU memory, which has addresses of its own.
+ */
+export const METHOD_COPY_OUT = 9;
+
 /** Flags of METHOD_TLB_INVALIDATE. */
 export const TLB_ALL = 1;
 export const TLB_MEMBAR = 2;
@@ -40,10 +46,11 @@ export const METHOD_NAMES: readonly string[] = [
   'replay',
   'cancel',
   'timestamp',
+  'copyOut',
 ];
 
 /** Words of a method, the op code included, by op code. */
-export const METHOD_WORDS: readonly number[] = [1, 5, 5, 4, 5, 4, 2, 4, 2];
+export const METHOD_WORDS: readonly number[] = [1, 5, 5, 4, 5, 4, 2, 4, 2, 7];
 
 const FIRST_BUFFER_WORDS = 64;
 

@@ -9,6 +9,7 @@
 import { assert } from '../../base/assert.ts';
 import type { Model } from '../state.ts';
 import type { LockContext, LockViolation } from './lock.ts';
+import type { AddressSpace, Pin } from './mm.ts';
 import type { KthreadQItem, KthreadQueue } from './nv_kthread_q.ts';
 import type { ThreadState } from './thread.ts';
 
@@ -41,6 +42,11 @@ export interface Kernel {
   qItems: KthreadQItem[];
   /** First free slot of qItems, or -1. */
   qItemFree: number;
+  /** Address spaces of processes, by number, and pinned memory, by slot (mm.ts). */
+  addressSpaces: AddressSpace[];
+  pins: Pin[];
+  /** The number that the next frame without an address gets: negative. */
+  nextFrame: number;
 }
 
 export function createKernel(): Kernel {
@@ -61,6 +67,9 @@ export function createKernel(): Kernel {
     queues: [],
     qItems: [],
     qItemFree: -1,
+    addressSpaces: [],
+    pins: [],
+    nextFrame: -1,
   };
 }
 

@@ -576,11 +576,13 @@ describe('the set-up', () => {
     const names: string[] = [];
     const why = { enter: (name: string) => names.push(name) } as unknown as Why;
     createFaultMachine({ entries: 100, why });
+    // Bottom halves and channels to kill; the third queue is the copy routine's.
     expect(names).toEqual([
       'uvm_parent_gpu_init_isr',
       'uvm_parent_gpu_fault_buffer_init',
       'fault_buffer_init_replayable_faults',
       'fault_buffer_reinit_replayable_faults',
+      'nv_kthread_q_init_on_node',
       'nv_kthread_q_init_on_node',
       'nv_kthread_q_init_on_node',
     ]);

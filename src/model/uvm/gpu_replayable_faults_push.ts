@@ -84,6 +84,7 @@ export function cancelFaultPreciseVa(m: Model, gpu: Gpu, fault: number, cancelVa
   const replayTracker = gpu.replayable.replayTracker;
   if (m.res.why !== null) m.res.why.enter('cancel_fault_precise_va', m.k.now, { gpu: gpu.index });
   toolsRecordFatalFault(m, gpu.id, c.faultType[fault], c.accessType[fault], c.fatalReason[fault], c.page[fault]);
+  if (m.res.seams.faultCancelled !== null) m.res.seams.faultCancelled(m, gpu, fault);
   const push = pushBeginAcquire(m, gpu.index, CHANNEL_TYPE_MEMOPS, PURPOSE_CANCEL, replayTracker);
   const filter = cancelVaMode === CANCEL_VA_MODE_ALL ? CANCEL_ALL : CANCEL_WRITE_AND_ATOMIC;
   pushCancel(m, push, c.page[fault], c.vaSpace[fault], filter);

@@ -147,7 +147,10 @@ function considerFault(
   }
   const access = checkFaultAccessPermissions(m, gpu, batch, block, fault, page, firstTry);
   if (access === ACCESS_NONE) return (c.flags[fault] & FAULT_IS_FATAL) !== 0 ? 'fatal' : 'invalidPrefetch';
-  if (vaBlockPageIsGpuAuthorized(block, page, gpu.id, accessTypeToProt(access))) return 'authorised';
+  if (vaBlockPageIsGpuAuthorized(block, page, gpu.id, accessTypeToProt(access))) {
+    if (m.res.seams.staleFaultSkipped !== null) m.res.seams.staleFaultSkipped(m, gpu, block, context, page);
+    return 'authorised';
+  }
   return addPage(m, gpu, block, context, fault, page, access) ? 'serviced' : 'throttled';
 }
 

@@ -13,9 +13,9 @@ import {
 } from './channel.ts';
 import {
   PURPOSE_COPY,
+  PURPOSE_COPY_OUT,
   PURPOSE_NAMES,
   PURPOSE_TEST,
-  PURPOSE_TOOLS,
   type Push,
   pushAcquireTracker,
   pushBegin,
@@ -247,7 +247,7 @@ describe('the observer of decisions', () => {
   });
 
   it('has a name for each purpose', () => {
-    expect(PURPOSE_NAMES.length).toBe(PURPOSE_TOOLS + 1);
+    expect(PURPOSE_NAMES.length).toBe(PURPOSE_COPY_OUT + 1);
     expect(PURPOSE_NAMES[PURPOSE_COPY]).toBe('copy');
   });
 });

@@ -10,10 +10,12 @@
  * and pipelining flags (copies of one push follow one another), fake pushes, a begin that fails.
  */
 import { assert } from '../../base/assert.ts';
+import { PAGE_SIZE } from '../../base/units.ts';
 import { hostSubmit } from '../gpu/host.ts';
 import {
   METHOD_CANCEL,
   METHOD_COPY,
+  METHOD_COPY_OUT,
   METHOD_COPY_SCATTERED,
   METHOD_MEMSET,
   METHOD_PTE,
@@ -67,6 +69,7 @@ export const PURPOSE_PAGE_TREE = 9;
 export const PURPOSE_CLEAR_FAULTED = 10;
 export const PURPOSE_SEMAPHORE = 11;
 export const PURPOSE_TOOLS = 12;
+export const PURPOSE_COPY_OUT = 13;
 
 /** Names by purpose, for reports. */
 export const PURPOSE_NAMES: readonly string[] = [
@@ -83,6 +86,7 @@ export const PURPOSE_NAMES: readonly string[] = [
   'clear faulted channel',
   'semaphore release',
   'tools',
+  'copy to pinned memory',
 ];
 
 /** Kinds of work in a push whose first method brings a base cost. */
@@ -223,6 +227,40 @@ export function pushCopy(
   push.usesEngine = true;
 }
 
+/**
+ * Copies `bytes` bytes of processor `src`'s memory, from byte `offset` of `page` on, to byte `at` of pinned memory of
+ * the CPU (kernel/mm.ts). One method; costs what a copy to the CPU of as many pages costs.
+ */
+export function pushCopyOut(
+  m: Model,
+  push: Push,
+  src: number,
+  page: number,
+  offset: number,
+  pin: number,
+  at: number,
+  bytes: number,
+): void {
+  assert(src !== CPU_ID && bytes > 0, 'a copy engine copies out of a GPU, at least one byte');
+  const first = emit(m, push, 7);
+  const words = push.words;
+  words[first] = METHOD_COPY_OUT;
+  words[first + 1] = src;
+  words[first + 2] = page;
+  words[first + 3] = offset;
+  words[first + 4] = pin;
+  words[first + 5] = at;
+  words[first + 6] = bytes;
+  let duration = m.cost.copyPageToCpu * Math.ceil(bytes / PAGE_SIZE);
+  if ((push.kinds & KIND_TO_CPU) === 0) {
+    push.kinds |= KIND_TO_CPU;
+    duration += m.cost.copyBaseToCpu;
+  }
+  if (push.copies++ > 0) duration += m.cost.copyRun;
+  push.duration += duration;
+  push.usesEngine = true;
+}
+
 /** Sets `count` pages of a processor's memory to zero. */
 export function pushMemset(m: Model, push: Push, processor: number, page: number, count: number): void {
   const at = emit(m, push, 4);
@@ -322,6 +360,7 @@ export function pushEnd(m: Model, push: Push): void {
   channel.currentGpfifoCount--;
   channel.cpuPut = (channel.cpuPut + 1) & (channel.numGpfifoEntries - 1);
   pushbufferEndPush(manager.pushbuffer, push);
+  if (m.res.seams.pushEnded !== null) m.res.seams.pushEnded(m, push);
   if (m.res.why !== null) {
     m.res.why.push(
       push.purpose,

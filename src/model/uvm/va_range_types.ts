@@ -3,6 +3,7 @@
  * ranges. External, channel, semaphore-pool and device-P2P ranges are left out, and so is HMM.
  */
 import type { Slab } from '../../base/slab.ts';
+import type { CopySpace } from '../state.ts';
 import type { ThrashingSpace } from './perf_thrashing_page.ts';
 import type { ProcessorMasks } from './processors.ts';
 import type { ServiceBlockContext, VaBlock } from './va_block_types.ts';
@@ -78,4 +79,8 @@ export interface VaSpace {
   lastRange: number;
   /** Process id used by the spurious fault filter. */
   pid: number;
+  /** The process's address space (kernel/mm.ts). */
+  mm: number;
+  /** What the copy routine keeps for this VA space. */
+  copy: CopySpace;
 }

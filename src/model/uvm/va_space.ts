@@ -8,6 +8,7 @@
 import { assert } from '../../base/assert.ts';
 import { createSlab } from '../../base/slab.ts';
 import { PAGES_PER_BLOCK } from '../../base/units.ts';
+import { mmCreate } from '../kernel/mm.ts';
 import type { Model } from '../state.ts';
 import type { ThrashingSpace } from './perf_thrashing_page.ts';
 import { CPU_ID, INVALID_ID, MAX_PROCESSORS, type ProcessorMasks } from './processors.ts';
@@ -62,6 +63,8 @@ export function vaSpaceCreate(m: Model, thrashing: ThrashingSpace): VaSpace {
     thrashingDisabled: false,
     pid: 1000 + m.vaSpaces.length,
     lastRange: 0,
+    mm: mmCreate(m.k),
+    copy: { fromPage: 0, fromPages: 0, nextPage: -1, nextOffset: 0, armed: 0, records: [] },
   };
   m.vaSpaces.push(space);
   return space;
