@@ -62,7 +62,8 @@ const file = `${root}profiles/${PROFILE}.json`;
 const json = JSON.parse(readFileSync(file, 'utf8'));
 /** Where the fit starts, and what its prior holds to: name to [untraced, traced]. Costs without an entry are left alone. */
 const estimates = JSON.parse(readFileSync(`${root}scripts/cost-estimates.json`, 'utf8'));
-for (const [name, [untraced, traced]] of Object.entries(estimates)) Object.assign(json.costs[name], { untraced, traced });
+for (const [name, [untraced, traced]] of Object.entries(estimates))
+  Object.assign(json.costs[name], { untraced, traced });
 const machines = { [PROFILE]: { gpus: 1 } };
 const folder = `${root}recordings`;
 
@@ -98,7 +99,11 @@ function huberLoss(list) {
   return list.length === 0 ? 0 : sum / list.length;
 }
 
-/** Solves a symmetric positive definite system, by Cholesky, in place. */
+/**
+ * Solves a symmetric positive definite system, by Cholesky, in place.
+ * @param {number[][]} a
+ * @param {number[]} b
+ */
 function solve(a, b) {
   const n = b.length;
   for (let j = 0; j < n; j++) {
@@ -118,12 +123,17 @@ function solve(a, b) {
   return x;
 }
 
-function report(title, parts, profile) {
+/**
+ * @param {string} title
+ * @param {readonly Part[]} list
+ * @param {ReturnType<typeof parseProfile>} profile
+ */
+function report(title, list, profile) {
   console.log(`\n${title}`);
-  for (const { cases, traced } of parts) {
+  for (const { cases, traced } of list) {
     const samples = cases.flatMap((one) => wallSamples(one, profile, traced));
     for (const s of wallStatistics(samples)) {
-      const percent = (x) => `${(x * 100).toFixed(0)} %`.padStart(6);
+      const percent = (/** @type {number} */ x) => `${(x * 100).toFixed(0)} %`.padStart(6);
       console.log(
         `  ${s.suite.padEnd(10)}${(traced ? 'traced' : 'untraced').padEnd(10)}${String(s.samples).padStart(6)}` +
           `${percent(s.median)}${percent(s.p90)}  ratio ${s.ratio.toFixed(2)}`,
@@ -146,6 +156,7 @@ const held = [random1, random2].map((cases) => ({ cases, traced: true, weight: 0
 const start = parameters.map(({ name, sets }) => Math.log(json.costs[name][sets[0]]));
 let theta = start.slice();
 
+/** @param {readonly number[]} values */
 function objective(values) {
   const profile = profileOf(values);
   let sum = 0;
@@ -236,5 +247,6 @@ const fitted = parseProfile(json);
 report('after', parts, fitted);
 report('never seen by the fit', held, fitted);
 console.log('');
-for (const [name, cost] of Object.entries(json.costs)) console.log(`${name.padEnd(24)}${cost.untraced}  ${cost.traced}`);
+for (const [name, cost] of Object.entries(json.costs))
+  console.log(`${name.padEnd(24)}${cost.untraced}  ${cost.traced}`);
 if (write) writeFileSync(file, `${JSON.stringify(json, null, 2)}\n`);
