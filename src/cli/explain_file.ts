@@ -5,50 +5,14 @@ import { explainPage, type PageName } from '../analysis/explain_page.ts';
 import { pageExplanationText } from '../analysis/explain_page_text.ts';
 import { faultExplanationText } from '../analysis/explain_text.ts';
 import { loadMachines } from '../analysis/machines.ts';
-import { scenarioName } from '../scenario/scenario.ts';
-import type { CaseLine } from '../trace/case_file.ts';
 import { createProgress, EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import type { ExplainFlags } from './explain.ts';
-import { readInputs } from './inputs.ts';
+import { findCase } from './inputs.ts';
 import { colorsFor } from './text.ts';
 
-const NAMES_SHOWN = 12;
 /** Columns where the output is no terminal, and the most that lines take on one. */
 const WIDTH_DEFAULT = 120;
 const WIDTH_MAX = 160;
-
-function namesText(names: readonly string[]): string {
-  const rest = names.length - NAMES_SHOWN;
-  return names.slice(0, NAMES_SHOWN).join(', ') + (rest > 0 ? ` and ${rest} more` : '');
-}
-
-/** The case with the name, or the only one. A bad line matters only when the case is not found. */
-async function findCase(file: string, name: string | undefined): Promise<CaseLine> {
-  const names: string[] = [];
-  let only: CaseLine | null = null;
-  let bad: string | null = null;
-  for await (const { entry } of readInputs([file])) {
-    if (entry.kind === 'error') {
-      bad ??= `${file}:${entry.line}: ${entry.error}`;
-      continue;
-    }
-    const its = scenarioName(entry.scenario) ?? '(without a name)';
-    if (its === name) return entry;
-    names.push(its);
-    only = entry;
-  }
-  const also = bad === null ? '' : `; besides, ${bad}`;
-  if (name !== undefined) {
-    throw new UsageError(`--scenario ${name}: not in ${file}; valid: ${namesText(names) || 'none'}${also}`);
-  }
-  if (only === null) throw new UsageError(bad ?? `${file}: has no scenario`);
-  if (names.length > 1 || bad !== null) {
-    throw new UsageError(
-      `${file} has ${names.length} scenarios: choose one with --scenario; ${namesText(names)}${also}`,
-    );
-  }
-  return only;
-}
 
 function parseFault(text: string): number {
   const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;

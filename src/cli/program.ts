@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../analysis/machines.ts';
 import { EXIT_CODES, EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError } from './command.ts';
+import { registerCompareCopies } from './compare_copies.ts';
 import { registerDemo } from './demo.ts';
 import { registerExplain } from './explain.ts';
 import { registerParameters } from './parameters.ts';
@@ -33,6 +34,7 @@ function createProgram(): Command {
   registerReplay(program);
   registerValidate(program);
   registerExplain(program);
+  registerCompareCopies(program);
   registerDemo(program);
   registerTour(program);
   registerParameters(program);

@@ -105,6 +105,7 @@ const COST_NAMES: Record<CostName, true> = {
   freeBlock: true,
   memcpyCall: true,
   memcpyPage: true,
+  memcpyPinnedPage: true,
   stepGap: true,
   toolsEvent: true,
   copyCall: true,
