@@ -1,5 +1,7 @@
 /** What the command `explain` does. */
 import { type ExplainOptions, explainFault } from '../analysis/explain.ts';
+import { explainCopy } from '../analysis/explain_copy.ts';
+import { copyExplanationText } from '../analysis/explain_copy_text.ts';
 import type { TextStyle } from '../analysis/explain_layout.ts';
 import { explainPage, type PageName } from '../analysis/explain_page.ts';
 import { pageExplanationText } from '../analysis/explain_page_text.ts';
@@ -14,9 +16,9 @@ import { colorsFor } from './text.ts';
 const WIDTH_DEFAULT = 120;
 const WIDTH_MAX = 160;
 
-function parseFault(text: string): number {
+function parseNumber(option: string, text: string): number {
   const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (!Number.isSafeInteger(number)) throw new UsageError(`--fault ${text}: expected a whole number from 1`);
+  if (!Number.isSafeInteger(number)) throw new UsageError(`--${option} ${text}: expected a whole number from 1`);
   return number;
 }
 
@@ -36,13 +38,15 @@ function styleFor(stream: NodeJS.WriteStream): TextStyle {
 
 /** Prints the explanation and returns the exit code. */
 export async function explainFile(file: string, flags: ExplainFlags): Promise<number> {
-  const { fault, page, json = false } = flags;
-  if ((fault === undefined) === (page === undefined)) {
-    throw new UsageError(
-      `explain needs --fault N or --page BUFFER:INDEX${fault === undefined ? '' : ', and takes one of them'}`,
-    );
+  const { fault, page, copy, json = false } = flags;
+  const given = [fault, page, copy].filter((option) => option !== undefined).length;
+  if (given !== 1) {
+    const several = given === 0 ? '' : ', and takes one of them';
+    throw new UsageError(`explain needs --fault N, --page BUFFER:INDEX or --copy N${several}`);
   }
-  const wantedFault = fault === undefined ? null : parseFault(fault);
+  if (copy !== undefined && flags.replay) throw new UsageError('--copy: a replay of recorded faults makes no copies');
+  const wantedFault = fault === undefined ? null : parseNumber('fault', fault);
+  const wantedCopy = copy === undefined ? null : parseNumber('copy', copy);
   const wantedPage = page === undefined ? null : parsePage(page);
   const entry = await findCase(file, flags.scenario);
   const progress = createProgress();
@@ -62,6 +66,12 @@ export async function explainFile(file: string, flags: ExplainFlags): Promise<nu
     if (!result.ok) return failed(result);
     const { explanation } = result;
     text = json ? `${JSON.stringify(explanation, null, 2)}\n` : faultExplanationText(explanation, style, width);
+  } else if (wantedCopy !== null) {
+    const result = explainCopy(entry, wantedCopy, machines, options);
+    progress.clear();
+    if (!result.ok) return failed(result);
+    const { explanation } = result;
+    text = json ? `${JSON.stringify(explanation, null, 2)}\n` : copyExplanationText(explanation, style, width);
   } else {
     const result = explainPage(entry, wantedPage as PageName, machines, options);
     progress.clear();

@@ -1,5 +1,5 @@
 /**
- * Fits the costs of a machine's profile to recorded wall times: `node scripts/calibrate.mjs [--write] [--rounds N]`.
+ * Fits the costs of a machine's profile to recorded wall times: `node bench/calibrate.mjs [--write] [--rounds N]`.
  * Expects a fresh dist/ (npm run build). Deterministic: the same recordings and profile give the same costs.
  *
  * What is fitted: the logarithms of the costs, by damped Gauss-Newton steps on log(predicted / recorded), with large
@@ -14,7 +14,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { quantile, readWallCases, wallSamples, wallStatistics } from '../dist/analysis/walls.js';
 import { parseProfile } from '../dist/scenario/profile.js';
-import { root } from './steps.mjs';
+import { root } from '../scripts/steps.mjs';
 
 const PROFILE = 'h200-pcie5';
 const SUITES = ['serial', 'cpu', 'scripts1', 'scripts2', 'probes1', 'probes2'];
@@ -47,7 +47,7 @@ const STEP = 0.05;
 /** A cost whose change by a factor e moves the times by less than this (root mean square of logarithms) is not told. */
 const TOLD = 0.002;
 const SOURCES = {
-  fitted: 'fitted by scripts/calibrate.mjs to recorded wall times; costs that always come together share a sum',
+  fitted: 'fitted by bench/calibrate.mjs to recorded wall times; costs that always come together share a sum',
   untold: 'estimate; the recorded wall times do not tell it',
   peer: 'estimate; no wall time of two GPUs was fitted',
 };
@@ -61,7 +61,7 @@ const rounds = process.argv.includes('--rounds') ? Number(process.argv[process.a
 const file = `${root}profiles/${PROFILE}.json`;
 const json = JSON.parse(readFileSync(file, 'utf8'));
 /** Where the fit starts, and what its prior holds to: name to [untraced, traced]. Costs without an entry are left alone. */
-const estimates = JSON.parse(readFileSync(`${root}scripts/cost-estimates.json`, 'utf8'));
+const estimates = JSON.parse(readFileSync(`${root}bench/cost-estimates.json`, 'utf8'));
 for (const [name, [untraced, traced]] of Object.entries(estimates))
   Object.assign(json.costs[name], { untraced, traced });
 const machines = { [PROFILE]: { gpus: 1 } };
