@@ -54,7 +54,7 @@ import {
   toolsRecordReadDuplicate,
   toolsRecordReadDuplicateInvalidate,
 } from './tools.ts';
-import { type Tracker, trackerAddEntry, trackerAddTracker } from './tracker.ts';
+import { type Tracker, trackerAddEntry, trackerAddTracker, trackerClear } from './tracker.ts';
 import {
   pageResidentProcessors,
   residentOffset,
@@ -413,7 +413,7 @@ function blockCopyResidentPages(
   maskIntersection(w, C_EXTRA, w, C_COPY, block.w, B_DISCARDED);
   maskAndNot(w, C_COPY, w, C_EXTRA);
   const missing = maskWeight(w, C_COPY);
-  localTracker.length = 0;
+  trackerClear(localTracker);
   if (missing !== 0) {
     const staged = !maskIsEmpty(w, C_STAGED);
     if (destination === CPU_ID) {
@@ -473,7 +473,7 @@ function copyStaged(
   const pages = maskWeight(w, C_STAGED);
   copyFromMask(m, block, context, CPU_ID, sources, C_STAGED, -1, prefetch, prefetchOffset, copyMode, true, pages);
   trackerAddTracker(block.tracker, localTracker);
-  localTracker.length = 0;
+  trackerClear(localTracker);
   maskDifference(w, C_SOURCE, w, C_STAGED, w, C_MIGRATED);
   copyBetween(m, block, context, destination, CPU_ID, prefetch, prefetchOffset, copyMode, false, localTracker);
   maskOr(w, C_MIGRATED, w, C_SOURCE);
