@@ -8,7 +8,7 @@
  */
 import { MASK_WORDS, maskIsEmpty, maskTest } from '../../base/page_mask.ts';
 import { slabTake } from '../../base/slab.ts';
-import { PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
+import { PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK, pageInBigPage } from '../../base/units.ts';
 import type { Model } from '../state.ts';
 import { CPU_ID, INVALID_ID, processorFindClosest } from './processors.ts';
 import { rangeGroupMigratable } from './range_group.ts';
@@ -216,7 +216,7 @@ export function updateResidentProcessor(block: VaBlock, id: number): void {
 
 /** Page index of the first page of the block that starts a 64 KiB piece; may lie beyond the block. */
 export function bigPageFirst(block: VaBlock): number {
-  const rest = block.startPage % PAGES_PER_BIG_PAGE;
+  const rest = pageInBigPage(block.startPage);
   return rest === 0 ? 0 : PAGES_PER_BIG_PAGE - rest;
 }
 

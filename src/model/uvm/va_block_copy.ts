@@ -27,7 +27,7 @@ import {
   maskWeight,
   maskZero,
 } from '../../base/page_mask.ts';
-import { PAGE_SIZE, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
+import { PAGE_SIZE, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK, pageInBlockExtent } from '../../base/units.ts';
 import { contentsForget, contentsZero } from '../gpu/contents.ts';
 import type { Model } from '../state.ts';
 import { CHANNEL_TYPE_CPU_TO_GPU, CHANNEL_TYPE_GPU_INTERNAL, CHANNEL_TYPE_GPU_TO_CPU } from './channel.ts';
@@ -129,7 +129,7 @@ function blockPopulatePagesCpu(m: Model, block: VaBlock, context: VaBlockContext
   if (!maskDifference(w, C_POPULATE, pw, po, block.w, B_CPU_ALLOCATED)) return;
   residentAnywhere(block, w, C_TMP);
   const sizes = m.params.uvm_cpu_chunk_allocation_sizes;
-  const into2m = block.startPage % PAGES_PER_BLOCK;
+  const into2m = pageInBlockExtent(block.startPage);
   for (let page = maskNextSet(w, C_POPULATE, 0, block.n); page < block.n; ) {
     let first = page;
     let outer = page + 1;
@@ -201,7 +201,7 @@ function blockPopulatePagesGpu(
   if (maskIsEmpty(w, C_POPULATE)) return NV_OK;
   residentAnywhere(block, w, C_TMP);
   maskAndNot(w, C_TMP, block.w, B_DISCARDED);
-  const into2m = block.startPage % PAGES_PER_BLOCK;
+  const into2m = pageInBlockExtent(block.startPage);
   let push: Push | null = null;
   let status = NV_OK;
   for (let page = maskNextSet(w, C_POPULATE, 0, block.n); page < block.n; ) {
