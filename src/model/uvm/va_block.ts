@@ -13,6 +13,7 @@ import type { Model } from '../state.ts';
 import { CPU_ID, INVALID_ID, processorFindClosest } from './processors.ts';
 import { rangeGroupMigratable } from './range_group.ts';
 import { NV_ERR_INVALID_ACCESS_TYPE, NV_ERR_INVALID_OPERATION, NV_OK } from './status.ts';
+import { createTracker } from './tracker.ts';
 import {
   ACCESS_ATOMIC_STRONG,
   ACCESS_READ,
@@ -50,7 +51,7 @@ export function vaBlockCreate(id: number, range: VaRange, startPage: number, n: 
     mapped: 0,
     evictedGpus: 0,
     everFullyResident: 0,
-    tracker: [],
+    tracker: createTracker(),
     lockFreeAt: 0,
     lastMigrationProc: INVALID_ID,
     faultMigrationsToLastProc: 0,
