@@ -20,6 +20,7 @@ import {
   maskRegionWeight,
   maskSetRegion,
   maskTest,
+  maskZero,
 } from '../../base/page_mask.ts';
 import { PAGES_PER_BIG_PAGE, pageInBigPage } from '../../base/units.ts';
 import type { Model } from '../state.ts';
@@ -57,7 +58,7 @@ export function perfPrefetchGetHint(m: Model, block: VaBlock, context: ServiceBl
     return;
   }
   const w = context.w;
-  for (let i = 0; i < MASK_WORDS; i++) w[S_PREFETCH + i] = 0;
+  maskZero(w, S_PREFETCH);
   if (m.params.uvm_perf_prefetch_enable === 0 || block.range.space.prefetchDisabled) {
     if (why !== null) why.prefetch(block, context, 'disabled');
     return;
