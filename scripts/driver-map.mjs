@@ -28,7 +28,7 @@ const LEFT_OUT =
 
 /** Structures of which the map holds the fields, and enumerations of which it holds the values, by their names. */
 const WITH_FIELDS =
-  /^uvm_(parent_gpu|gpu|fault_buffer|fault_buffer_info|replayable_fault_buffer|fault_service_batch_context|fault_buffer_entry|fault_buffer_hal|ats_fault_context|va_block|va_block_gpu_state|va_block_cpu_node_state|va_space|va_range|va_range_managed|managed_range|va_policy|service_block_context|va_block_context|va_block_retry|channel|channel_manager|channel_pool|gpfifo_entry|push|push_info|pushbuffer|tracker|tracker_entry|gpu_semaphore|gpu_tracking_semaphore|channel_type|channel_pool_type|perf_thrashing_hint|perf_fault_replay_policy|fault_replay_type|fault_access_type|fault_type|prot|make_resident_cause|service_operation|lock_order|isr_info|intr_handler|ce_hal|host_hal|va_space_mm|global)(_struct|_t)?$/;
+  /^uvm_(parent_gpu|gpu|fault_buffer|fault_buffer_info|fault_service_batch_context|fault_buffer_entry|fault_buffer_hal|ats_fault_context|va_block|va_block_gpu_state|va_block_cpu_node_state|va_space|va_range|va_range_managed|managed_range|va_policy|service_block_context|va_block_context|va_block_retry|channel|channel_manager|channel_pool|gpfifo_entry|push|push_info|pushbuffer|tracker|tracker_entry|gpu_semaphore|gpu_tracking_semaphore|channel_type|channel_pool_type|perf_thrashing_hint|perf_fault_replay_policy|fault_replay_type|fault_access_type|fault_type|prot|make_resident_cause|service_operation|lock_order|isr_info|intr_handler|ce_hal|host_hal|va_space_mm|global)(_struct|_t)?$/;
 
 /**
  * @typedef {import('./driver-scan.mjs').FileFacts} FileFacts
@@ -220,8 +220,11 @@ function namesOf(branches) {
  */
 function writeModel(map) {
   const names = new Set(Object.values(map.files).flatMap((file) => file.names.split(' ')));
-  const fields = Object.values(map.fields).flatMap((entries) =>
-    entries.flatMap(([, text]) => text.split(' ').filter((_, i) => i % 2 === 0)),
+  const fields = Object.entries(map.fields).flatMap(([key, entries]) =>
+    entries.flatMap(([, text]) => {
+      const words = text.split(' ').filter((_, i) => i % 2 === 0);
+      return words.map((word) => `${key.slice(key.indexOf(':') + 1)}.${word}`);
+    }),
   );
   write('data/driver-model.json', { places: modelPlaces(root, names), fields: modelFieldPlaces(root, fields) });
 }

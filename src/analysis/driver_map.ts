@@ -38,6 +38,8 @@ export interface Field extends NamedLine {
 export interface ModelPlace {
   readonly path: string;
   readonly symbol: string | null;
+  /** By the rule of names (vaBlockMap), or because the comment of the symbol has the driver's name. */
+  readonly by: 'name' | 'comment';
 }
 
 export interface Branch {
@@ -58,7 +60,7 @@ export interface DriverMap {
   readonly branches: readonly Branch[];
   /** By the driver's name of a function or type. */
   readonly places: ReadonlyMap<string, ModelPlace>;
-  /** By the last word of a field's path. */
+  /** By TYPE.FIELD, or by the last word of a field's path. */
   readonly fieldPlaces: ReadonlyMap<string, ModelPlace>;
 }
 
@@ -75,7 +77,7 @@ interface MapFile {
   readonly calls: Readonly<Record<string, Shared>>;
 }
 
-type PlaceFile = Readonly<Record<string, readonly [path: string, symbol: string | null]>>;
+type PlaceFile = Readonly<Record<string, readonly [path: string, symbol: string | null, by?: string]>>;
 
 const KINDS: Readonly<Record<string, DefinitionKind>> = {
   f: 'function',
@@ -147,7 +149,11 @@ function addCalls(parts: BranchParts, key: string, text: string, callees: readon
 }
 
 function places(file: PlaceFile): Map<string, ModelPlace> {
-  return new Map(Object.entries(file).map(([name, [path, symbol]]) => [name, { path, symbol }]));
+  const found = new Map<string, ModelPlace>();
+  for (const [name, [path, symbol, by]] of Object.entries(file)) {
+    found.set(name, { path, symbol, by: by === 'comment' || symbol === null ? 'comment' : 'name' });
+  }
+  return found;
 }
 
 function readMap(map: MapFile, model: { places: PlaceFile; fields: PlaceFile }): DriverMap {

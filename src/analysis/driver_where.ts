@@ -87,7 +87,7 @@ function definedItem(map: DriverMap, name: string): WhereItem | null {
   const { kind } = newest;
   const parameter = kind === 'parameter' ? parameterOf(newest.name) : null;
   const own: ModelPlace | null =
-    parameter === null ? null : { path: 'src/model/uvm/params.ts', symbol: 'MODULE_PARAMETERS' };
+    parameter === null ? null : { path: 'src/model/uvm/params.ts', symbol: 'MODULE_PARAMETERS', by: 'name' };
   return {
     kind: kind === 'parameter' ? 'parameter' : KIND_NAMES[kind],
     name: newestName(name),
@@ -129,7 +129,7 @@ function fieldItem(map: DriverMap, key: string): WhereItem {
     name: key,
     names,
     branches,
-    model: (isValue ? null : firstPlace(map.fieldPlaces, words)) ?? firstPlace(map.places, words),
+    model: firstPlace(map.fieldPlaces, [...words, ...names]) ?? firstPlace(map.places, words),
     calledBy: [],
     parameter: null,
   };
@@ -158,12 +158,29 @@ function exactItems(map: DriverMap, name: string): WhereItem[] {
   }
   const keys = fieldKeys(map, (path, type) => endsPath(path, name) || `${type}.${path}` === name);
   if (keys.length > 0) return keys.map((key) => fieldItem(map, key));
-  // A way through several structures, as fault_buffer_info.replayable: each of its fields.
-  const parts = name.split('.');
-  if (parts.length === 1) return [];
-  const found = parts.map((part) => fieldKeys(map, (path) => path === part));
-  if (found.some((part) => part.length === 0)) return [];
-  return found.flat().map((key) => fieldItem(map, key));
+  return wayItems(map, name.split('.'));
+}
+
+/**
+ * The fields on a way through several structures, as parent_gpu.fault_buffer_info.replayable: from the right, the
+ * longest ends that fields have. The first word may be a variable. Of fields with one name, those are meant whose type
+ * has the name of the field before them.
+ */
+function wayItems(map: DriverMap, parts: readonly string[]): WhereItem[] {
+  if (parts.length < 2) return [];
+  for (let i = 0; i < parts.length; i++) {
+    const end = parts.slice(i).join('.');
+    const keys = fieldKeys(map, (path) => path === end);
+    if (keys.length === 0) continue;
+    const items = keys.map((key) => fieldItem(map, key));
+    if (i === 0) return items;
+    const before = parts.slice(0, i);
+    const fitting = items.filter(({ names }) => names.some((one) => one.split('.')[0].includes(before[i - 1])));
+    const first = before.length === 1 ? fieldKeys(map, (path) => path === before[0]) : [];
+    const outer = before.length === 1 ? first.map((key) => fieldItem(map, key)) : wayItems(map, before);
+    return [...outer, ...(fitting.length > 0 ? fitting : items)];
+  }
+  return [];
 }
 
 /** What architectures put into a member of a table of functions. */

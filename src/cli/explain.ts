@@ -15,6 +15,8 @@ N counts the cpuFault and gpuFault events in the order of the output of run (wit
 
 --page shows all that happened to one page. INDEX counts the 4 KiB pages of the buffer from 0; the buffer's name may be
 left out where there is one buffer.
+
+--names prints the functions' names of another branch, 535 to 595. What happens is still what driver 580 does.
 `;
 
 const EXAMPLES = `
@@ -22,6 +24,7 @@ Examples:
   uvmlab explain history.json --fault 1
   uvmlab explain recordings/serial.jsonl.gz --scenario rand-4k-read-s1 --fault 30
   uvmlab explain recordings/cpu.jsonl.gz --scenario pingpong-one-page --page a:0
+  uvmlab explain history.json --fault 1 --names 545
   uvmlab explain recordings/parallel.jsonl.gz --scenario vecadd-96m --replay --fault 300 --json
 `;
 
@@ -33,6 +36,7 @@ export interface ExplainFlags {
   json?: boolean;
   param?: Record<string, string>;
   traced?: boolean;
+  names?: string;
 }
 
 export function registerExplain(program: Command): void {
@@ -48,6 +52,7 @@ export function registerExplain(program: Command): void {
     .option('--json', 'print the explanation as JSON')
     .option('-p, --param <NAME=VALUE>', "set a module parameter over the scenario's own (repeatable)", addParameter)
     .option('--traced', 'predict a program whose events are being recorded, which is slower')
+    .option('--names <V>', 'call functions as this branch or version of the driver does (default: 580)')
     .addHelpText('after', DETAILS + EXAMPLES + EXIT_CODES)
     .action(async (file: string, flags: ExplainFlags) => {
       const { explainFile } = await import('./explain_file.ts');

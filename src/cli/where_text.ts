@@ -16,8 +16,9 @@ function lines({ from, to }: { from: number; to: number }): string {
 }
 
 function placeText(place: ModelPlace | null): string {
-  if (place === null) return 'nothing';
-  return place.symbol === null ? `${place.path}, in its comments` : `${place.path}:${place.symbol}`;
+  if (place === null) return 'not in it';
+  if (place.symbol === null) return `${place.path}, in a comment`;
+  return `${place.path}:${place.symbol}${place.by === 'comment' ? ', whose comment names it' : ''}`;
 }
 
 function parameterText({ default: value, valid }: WhereParameter): string {
@@ -43,7 +44,8 @@ function branchRows(item: WhereItem, colors: Colors): string[][] {
 function callersText(item: WhereItem): string {
   const shown = item.calledBy.slice(0, CALLERS_SHOWN).map(({ name, file, from }) => `${name} (${file}:${from})`);
   const rest = item.calledBy.length - CALLERS_SHOWN;
-  return shown.join(', ') + (rest > 0 ? ` and ${rest} more` : '');
+  if (rest > 0) shown.push(`and ${rest} more`);
+  return shown.map((text, i) => `  ${i === 0 ? `in ${MODEL_BRANCH} called by` : ' '.repeat(16)}  ${text}\n`).join('');
 }
 
 function itemText(item: WhereItem, colors: Colors): string {
@@ -52,9 +54,9 @@ function itemText(item: WhereItem, colors: Colors): string {
   let text = `${colors.bold(item.name)}: ${item.kind}${was}\n`;
   const header = ['driver', 'name there', 'where', ''].map((cell) => colors.dim(cell));
   text += table([header, ...branchRows(item, colors)], 'llll', '  ');
-  if (item.parameter !== null) text += `  default    ${parameterText(item.parameter)}\n`;
-  if (item.calledBy.length > 0) text += `  called by  ${callersText(item)}, in ${MODEL_BRANCH}\n`;
-  text += `  model      ${placeText(item.model)}\n`;
+  if (item.parameter !== null) text += `  default           ${parameterText(item.parameter)}\n`;
+  text += callersText(item);
+  text += `  in the model      ${placeText(item.model)}\n`;
   return text;
 }
 
