@@ -22,7 +22,7 @@ const FOLDER = 'kernel-open/nvidia-uvm';
 /** The newest tag of each branch, but the one that the model follows for 580. */
 const TAGS = ['535.288.01', '545.29.06', '550.163.01', '570.211.01', '580.105.08', '590.48.01', '595.45.04'];
 const FILE = /^(?:uvm.*|nv-kthread-q)\.[ch]$/;
-/** Tests of the driver, and files that have nothing to do with faults, blocks, channels and their locks. */
+/** Tests, and files that have nothing to do with faults, blocks, channels and their locks: only their parameters count. */
 const LEFT_OUT =
   /test|unit|sec2|kvmalloc|rb_tree|range_allocator|procfs|debug_optimized|_ibm|_sva|map_external|device_p2p|pageable/;
 
@@ -53,7 +53,7 @@ function readBranch(clone, tag) {
   const names = git(clone, ['ls-tree', '--name-only', `${tag}:${FOLDER}`])
     .trim()
     .split('\n');
-  const wanted = names.filter((name) => FILE.test(name) && !LEFT_OUT.test(name));
+  const wanted = names.filter((name) => FILE.test(name));
   return new Map(wanted.map((name) => [name, git(clone, ['show', `${tag}:${FOLDER}/${name}`])]));
 }
 
@@ -63,6 +63,16 @@ function readBranch(clone, tag) {
  */
 function short(n) {
   return n.toString(36);
+}
+
+/**
+ * @param {string} name of the file
+ * @param {string} text
+ * @returns {FileFacts}
+ */
+function readFacts(name, text) {
+  const facts = scan(text);
+  return LEFT_OUT.test(name) ? { functions: [], types: [], parameters: facts.parameters } : facts;
 }
 
 /**
@@ -239,7 +249,7 @@ function main(args) {
   const texts = TAGS.map((tag) => readBranch(clone, tag));
   const branches = TAGS.map((tag, b) => ({
     tag,
-    files: new Map([...texts[b]].map(([name, text]) => [name, scan(text)])),
+    files: new Map([...texts[b]].map(([name, text]) => [name, readFacts(name, text)])),
   }));
   const places = modelPlaces(root, namesOf(branches));
   if (args.includes('--renames')) {
