@@ -19,7 +19,7 @@ export interface Spot {
 export interface WhereBranch {
   readonly branch: string;
   readonly tag: string;
-  /** Empty: it is not there. More than one: under conditions of the preprocessor, or static functions of several files. */
+  /** Empty: it is not there. More than one: under conditions of the preprocessor, or static ones of several files. */
   readonly at: readonly Spot[];
 }
 

@@ -44,7 +44,8 @@ export function branchNames(wanted: string): BranchNames {
       return missing.has(name) ? there + MARK : there;
     },
     footnote: () => {
-      const head = `\nNames of functions are those of driver ${branch.tag}; what happens is what ${MODEL_BRANCH} does.\n`;
+      const what = `what happens is what ${MODEL_BRANCH} does`;
+      const head = `\nNames of functions are those of driver ${branch.tag}; ${what}.\n`;
       if (missing.size === 0) return head;
       return `${head}${MARK} not a function of ${branch.tag} under this name: ${[...missing].sort().join(', ')}\n`;
     },

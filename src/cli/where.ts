@@ -3,14 +3,15 @@ import type { Command } from 'commander';
 import { EXIT_CODES } from './command.ts';
 
 const DETAILS = `
-NAME is a function, a structure, an enumeration or one of its values, a field or a module parameter of the driver, by its
-name in any branch from 535 to 595. Arguments and what stands before "…" or "..." do not matter: "…read_get(parent_gpu)" will
-do, and so will "fault_buffer_info.replayable" or the end of a longer name.
+NAME is a function, a structure, an enumeration or one of its values, a field or a module parameter of the driver, by
+its name in any branch from 535 to 595. Arguments, and what stands before "…" or "...", do not matter:
+"…read_get(parent_gpu)" will do, and so will "fault_buffer_info.replayable" or the end of a longer name.
 
 FILE:LINE is a line of a file in kernel-open/nvidia-uvm; --driver says of which branch or version (default: 580).
 
-The map holds names, files and lines of one version of each branch, without tests of the driver and without its files for
-external memory, pageable migration and the security engine. Fields are those of the structures on the way of a fault.
+The map holds names, files and lines of one version of each branch, without tests of the driver and without its files
+for external memory, pageable migration and the security engine. Fields are those of the structures on the way of a
+fault.
 `;
 
 const EXAMPLES = `
