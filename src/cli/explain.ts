@@ -18,6 +18,8 @@ left out where there is one buffer.
 
 --copy N shows a copy of the copy routine as a timeline of locks, pushes and semaphore values. N counts the copies of
 the output, from 1.
+
+--names prints the functions' names of another branch, 535 to 595. What happens is still what driver 580 does.
 `;
 
 const EXAMPLES = `
@@ -26,6 +28,7 @@ Examples:
   uvmlab explain recordings/serial.jsonl.gz --scenario rand-4k-read-s1 --fault 30
   uvmlab explain recordings/cpu.jsonl.gz --scenario pingpong-one-page --page a:0
   uvmlab explain examples/copy-at-the-fault.json --copy 1
+  uvmlab explain history.json --fault 1 --names 545
   uvmlab explain recordings/parallel.jsonl.gz --scenario vecadd-96m --replay --fault 300 --json
 `;
 
@@ -38,6 +41,7 @@ export interface ExplainFlags {
   json?: boolean;
   param?: Record<string, string>;
   traced?: boolean;
+  names?: string;
 }
 
 export function registerExplain(program: Command): void {
@@ -54,6 +58,7 @@ export function registerExplain(program: Command): void {
     .option('--json', 'print the explanation as JSON')
     .option('-p, --param <NAME=VALUE>', "set a module parameter over the scenario's own (repeatable)", addParameter)
     .option('--traced', 'predict a program whose events are being recorded, which is slower')
+    .option('--names <V>', 'call functions as this branch or version of the driver does (default: 580)')
     .addHelpText('after', DETAILS + EXAMPLES + EXIT_CODES)
     .action(async (file: string, flags: ExplainFlags) => {
       const { explainFile } = await import('./explain_file.ts');

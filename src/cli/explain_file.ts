@@ -7,6 +7,7 @@ import { explainPage, type PageName } from '../analysis/explain_page.ts';
 import { pageExplanationText } from '../analysis/explain_page_text.ts';
 import { faultExplanationText } from '../analysis/explain_text.ts';
 import { loadMachines } from '../analysis/machines.ts';
+import { type BranchNames, branchNames } from './branch_names.ts';
 import { createProgress, EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import type { ExplainFlags } from './explain.ts';
 import { findCase } from './inputs.ts';
@@ -31,9 +32,16 @@ function parsePage(text: string): PageName {
   return { buffer: match[1] ?? null, index };
 }
 
-function styleFor(stream: NodeJS.WriteStream): TextStyle {
+function styleFor(stream: NodeJS.WriteStream, names: BranchNames | null): TextStyle {
   const colors = colorsFor(stream);
-  return { strong: (text) => colors.bold(text), faint: (text) => colors.dim(text), call: (text) => colors.cyan(text) };
+  const call = (text: string): string => colors.cyan(names === null ? text : names.marked(text));
+  return { strong: (text) => colors.bold(text), faint: (text) => colors.dim(text), call };
+}
+
+/** An explanation as it is printed: its functions with the names of a branch, where one was asked for. */
+function asJson(explanation: object, names: BranchNames | null): string {
+  const data = names === null ? explanation : { ...(names.renamed(explanation) as object), ...names.summary() };
+  return `${JSON.stringify(data, null, 2)}\n`;
 }
 
 /** Prints the explanation and returns the exit code. */
@@ -48,6 +56,7 @@ export async function explainFile(file: string, flags: ExplainFlags): Promise<nu
   const wantedFault = fault === undefined ? null : parseNumber('fault', fault);
   const wantedCopy = copy === undefined ? null : parseNumber('copy', copy);
   const wantedPage = page === undefined ? null : parsePage(page);
+  const names = flags.names === undefined ? null : branchNames(flags.names);
   const entry = await findCase(file, flags.scenario);
   const progress = createProgress();
   const options: ExplainOptions = {
@@ -56,7 +65,7 @@ export async function explainFile(file: string, flags: ExplainFlags): Promise<nu
     replay: flags.replay ?? false,
     onProgress: (scenario, step) => progress.say(`${scenario.name}, step ${step} of ${scenario.steps.length}`),
   };
-  const style = styleFor(process.stdout);
+  const style = styleFor(process.stdout, names);
   const width = Math.min(process.stdout.columns ?? WIDTH_DEFAULT, WIDTH_MAX);
   const machines = loadMachines();
   let text: string;
@@ -65,21 +74,21 @@ export async function explainFile(file: string, flags: ExplainFlags): Promise<nu
     progress.clear();
     if (!result.ok) return failed(result);
     const { explanation } = result;
-    text = json ? `${JSON.stringify(explanation, null, 2)}\n` : faultExplanationText(explanation, style, width);
+    text = json ? asJson(explanation, names) : faultExplanationText(explanation, style, width);
   } else if (wantedCopy !== null) {
     const result = explainCopy(entry, wantedCopy, machines, options);
     progress.clear();
     if (!result.ok) return failed(result);
     const { explanation } = result;
-    text = json ? `${JSON.stringify(explanation, null, 2)}\n` : copyExplanationText(explanation, style, width);
+    text = json ? asJson(explanation, names) : copyExplanationText(explanation, style, width);
   } else {
     const result = explainPage(entry, wantedPage as PageName, machines, options);
     progress.clear();
     if (!result.ok) return failed(result);
     const { explanation } = result;
-    text = json ? `${JSON.stringify(explanation, null, 2)}\n` : pageExplanationText(explanation, style, width);
+    text = json ? asJson(explanation, names) : pageExplanationText(explanation, style, width);
   }
-  process.stdout.write(text);
+  process.stdout.write(json || names === null ? text : text + names.footnote());
   return EXIT_OK;
 }
 

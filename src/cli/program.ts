@@ -9,6 +9,7 @@ import { registerParameters } from './parameters.ts';
 import { registerReplay, registerRun } from './run.ts';
 import { registerTour } from './tour.ts';
 import { registerValidate } from './validate.ts';
+import { registerWhere } from './where.ts';
 
 const EXAMPLES = `
 Examples:
@@ -18,6 +19,7 @@ Examples:
   uvmlab run history.json --events out.jsonl     the same as a list of events
   uvmlab explain history.json --fault 1          why one fault went as it did
   uvmlab validate recordings/*.jsonl.gz          the model against real hardware
+  uvmlab where uvm_gpu_init_isr                  a name of the driver, in its branches and in the model
   uvmlab run --help                              more about one command
 `;
 
@@ -38,6 +40,7 @@ function createProgram(): Command {
   registerDemo(program);
   registerTour(program);
   registerParameters(program);
+  registerWhere(program);
   return program;
 }
 
