@@ -170,8 +170,8 @@ function copyRunText(p: TourPage, { copyRun: { immediate, armed, word } }: Tour)
   const { copy } = armed;
   const { pageTablePush, replay } = copy;
   p.paragraph(
-    'Then the CPU writes 43, which brings the page back, a copy is armed, and gpu0 writes 7. Its fault moves the page, ' +
-      `and the copy is made on the way: it is ${copy.snapshot ? '' : 'not '}a snapshot. Counted from its begin:`,
+    'Then the CPU writes 43, which brings the page back, a copy is armed, and gpu0 writes 7. Its fault moves the ' +
+      `page, and the copy is made on the way: it is ${copy.snapshot ? '' : 'not '}a snapshot. Counted from its begin:`,
   );
   const since = (time: number | null | undefined): string => (time == null ? '-' : `+${between(copy.begin, time)}`);
   p.table(
