@@ -153,7 +153,7 @@ function firstCatch(plant: (m: Model) => void): string | null {
 
 describe('planted bugs of the copy routine', () => {
   for (const [name, plant] of Object.entries(PLANTS)) {
-    it(`${name}: caught`, () => {
+    it(`${name}: caught`, { timeout: 120_000 }, () => {
       const caught = firstCatch(plant);
       if (process.env['COPY_PLANTS'] !== undefined) console.log(`${name}: ${caught}`);
       expect(caught).not.toBeNull();
