@@ -1,9 +1,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
+import { captureCli } from '../../test/support/captured_cli.ts';
 import { branchNames } from './branch_names.ts';
-import { runCli } from './program.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'uvmlab-names-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -21,35 +21,19 @@ writeFileSync(
   }),
 );
 
-let out = '';
-let err = '';
-beforeEach(() => {
-  out = '';
-  err = '';
-  process.exitCode = undefined;
-  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-    out += String(text);
-    return true;
-  });
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    err += String(text);
-    return true;
-  });
-});
+const cli = captureCli();
 
-async function explain(...args: string[]): Promise<number> {
-  const code = await runCli(['explain', file, ...args]);
-  process.exitCode = undefined;
-  return code;
+function explain(...args: string[]): Promise<number> {
+  return cli.run('explain', file, ...args);
 }
 
 describe('explain --names', () => {
   it('has the functions of the branch, with a mark and a footnote for those that it does not have', async () => {
     expect(await explain('--fault', '2')).toBe(0);
-    const today = out;
-    out = '';
+    const today = cli.out;
+    cli.out = '';
     expect(await explain('--fault', '2', '--names', '545')).toBe(0);
-    const [text, footnote] = out.split('\nNames of functions are those of driver 545.29.06');
+    const [text, footnote] = cli.out.split('\nNames of functions are those of driver 545.29.06');
     const back = text
       .replaceAll('uvm_gpu_service_replayable_faults', 'uvm_parent_gpu_service_replayable_faults')
       .replaceAll('block_service_finish_map*', 'block_service_finish_map');
@@ -60,19 +44,19 @@ describe('explain --names', () => {
 
   it('takes a version, and needs no footnote where all is there', async () => {
     expect(await explain('--page', '0', '--names', '580.105.08')).toBe(0);
-    expect(out).toMatch(/Names of functions are those of driver 580\.105\.08; what happens is what 580 does\.\n$/);
+    expect(cli.out).toMatch(/Names of functions are those of driver 580\.105\.08; what happens is what 580 does\.\n$/);
   });
 
   it('renames in JSON too', async () => {
     expect(await explain('--fault', '2', '--names', '550', '--json')).toBe(0);
-    expect(JSON.parse(out).names).toEqual({ driver: '550.163.01', notThere: ['block_service_finish_map'] });
-    expect(out).toContain('"function": "uvm_gpu_service_replayable_faults"');
-    expect(out).not.toContain('uvm_parent_gpu_service_replayable_faults');
+    expect(JSON.parse(cli.out).names).toEqual({ driver: '550.163.01', notThere: ['block_service_finish_map'] });
+    expect(cli.out).toContain('"function": "uvm_gpu_service_replayable_faults"');
+    expect(cli.out).not.toContain('uvm_parent_gpu_service_replayable_faults');
   });
 
   it('refuses other versions', async () => {
     expect(await explain('--fault', '2', '--names', '560')).toBe(2);
-    expect(err).toContain('--names 560: not in the map; valid: 535 (535.288.01)');
+    expect(cli.err).toContain('--names 560: not in the map; valid: 535 (535.288.01)');
   });
 });
 

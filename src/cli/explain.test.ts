@@ -1,10 +1,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
+import { captureCli } from '../../test/support/captured_cli.ts';
 import { explainFault } from '../analysis/explain.ts';
 import { loadMachines } from '../analysis/machines.ts';
-import { runCli } from './program.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'uvmlab-explain-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -34,65 +34,49 @@ const buffers = file('buffers.json', [
 ]);
 const broken = file('broken.jsonl', [scenario('fine'), '{']);
 
-let out = '';
-let err = '';
-beforeEach(() => {
-  out = '';
-  err = '';
-  process.exitCode = undefined;
-  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-    out += String(text);
-    return true;
-  });
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    err += String(text);
-    return true;
-  });
-});
+const cli = captureCli();
 
-async function explain(...args: string[]): Promise<number> {
-  const code = await runCli(['explain', ...args]);
-  process.exitCode = undefined;
-  return code;
+function explain(...args: string[]): Promise<number> {
+  return cli.run('explain', ...args);
 }
 
 describe('explain', () => {
   it('prints the way of a fault', async () => {
     expect(await explain(one, '--fault', '2')).toBe(0);
-    expect(out).toMatch(/^Fault 2 of 2 in only: read by gpu0, page 0 of a, fault type invalidPde\n/);
-    expect(out).toContain('uvm_va_block_select_residency for page 0: gpu0');
-    expect(err).toBe('');
+    expect(cli.out).toMatch(/^Fault 2 of 2 in only: read by gpu0, page 0 of a, fault type invalidPde\n/);
+    expect(cli.out).toContain('uvm_va_block_select_residency for page 0: gpu0');
+    expect(cli.err).toBe('');
   });
 
   it('prints it as JSON, whole', async () => {
     expect(await explain(one, '--fault', '2', '--json', '--traced')).toBe(0);
     const entry = { kind: 'case' as const, line: 1, scenario: scenario('only') };
     const result = explainFault(entry, 2, loadMachines(), { traced: true });
-    expect(JSON.parse(out)).toEqual(JSON.parse(JSON.stringify(result.ok && result.explanation)));
+    expect(JSON.parse(cli.out)).toEqual(JSON.parse(JSON.stringify(result.ok && result.explanation)));
   });
 
   it('takes the scenario by its name, also from a file with a bad line', async () => {
     expect(await explain(two, '--scenario', 'second', '--fault', '1')).toBe(0);
-    expect(out).toMatch(/^Fault 1 of 2 in second/);
-    out = '';
+    expect(cli.out).toMatch(/^Fault 1 of 2 in second/);
+    cli.out = '';
     expect(await explain(broken, '--scenario', 'fine', '--fault', '1')).toBe(0);
-    expect(out).toMatch(/^Fault 1 of 2 in fine/);
+    expect(cli.out).toMatch(/^Fault 1 of 2 in fine/);
   });
 
   it('takes parameters', async () => {
     expect(await explain(one, '--fault', '2', '--param', 'uvm_perf_prefetch_enable=0')).toBe(0);
-    expect(out).toContain('prefetching is disabled\n');
+    expect(cli.out).toContain('prefetching is disabled\n');
   });
 
   it.each([['a:0'], ['0']])('tells the story of page %s', async (page) => {
     expect(await explain(one, '--page', page)).toBe(0);
-    expect(out).toMatch(/^Page 0 of a in only: 2 faults \(1 by cpu, 1 by gpu0\), 1 copy\n/);
-    expect(out).toContain('mapped on gpu0: read, write and atomics');
+    expect(cli.out).toMatch(/^Page 0 of a in only: 2 faults \(1 by cpu, 1 by gpu0\), 1 copy\n/);
+    expect(cli.out).toContain('mapped on gpu0: read, write and atomics');
   });
 
   it('tells the story of a page as JSON', async () => {
     expect(await explain(buffers, '--page', 'b:1', '--json')).toBe(0);
-    expect(JSON.parse(out)).toMatchObject({ buffer: 'b', page: 1, entries: [], resident: [], moves: 0 });
+    expect(JSON.parse(cli.out)).toMatchObject({ buffer: 'b', page: 1, entries: [], resident: [], moves: 0 });
   });
 });
 
@@ -115,14 +99,14 @@ describe('mistakes', () => {
     [[join(folder, 'missing.json'), '--fault', '1'], 'no such file'],
   ])('%j: %s', async (args, message) => {
     expect(await explain(...args)).toBe(2);
-    expect(err).toContain(message);
-    expect(out).toBe('');
+    expect(cli.err).toContain(message);
+    expect(cli.out).toBe('');
   });
 
   it('of the scenario end with 1', async () => {
     const bad = file('bad.json', [{ ...scenario('bad'), machine: 'none' }]);
     expect(await explain(bad, '--fault', '1')).toBe(1);
-    expect(err).toContain('machine');
+    expect(cli.err).toContain('machine');
     expect(await explain(bad, '--page', '0')).toBe(1);
   });
 });

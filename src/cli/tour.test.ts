@@ -1,33 +1,18 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
+import { captureCli } from '../../test/support/captured_cli.ts';
 import { TOUR_SCENARIO } from '../analysis/tour.ts';
-import { runCli } from './program.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'uvmlab-tour-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-let out = '';
-let err = '';
-beforeEach(() => {
-  out = '';
-  err = '';
-  process.exitCode = undefined;
-  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-    out += String(text);
-    return true;
-  });
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    err += String(text);
-    return true;
-  });
-});
+const captured = captureCli();
 
 async function cli(...args: string[]): Promise<{ code: number; text: string }> {
-  out = '';
-  const code = await runCli(args);
-  process.exitCode = undefined;
+  captured.out = '';
+  const code = await captured.run(...args);
   return { code, text: out };
 }
 
@@ -83,7 +68,7 @@ function flat(text: string): string {
 describe('tour', () => {
   it('has every item and every word of the notes, in lines that fit', async () => {
     const { code, text } = await cli('tour');
-    expect([code, err]).toEqual([0, '']);
+    expect([code, captured.err]).toEqual([0, '']);
     const at = HEADINGS.map((heading) => text.indexOf(`\n${heading}\n`));
     expect(at).toEqual([...at].sort((a, b) => a - b));
     expect(Math.min(...at)).toBeGreaterThan(0);
@@ -124,7 +109,7 @@ describe('tour', () => {
 
   it.each(['0', '8', 'x', '1.5'])('knows no item %s', async (item) => {
     expect((await cli('tour', item)).code).toBe(2);
-    expect(err).toContain(`item ${item}: there is none; valid: 1, 2, 3, 4, 5, 6, 7`);
-    expect(out).toBe('');
+    expect(captured.err).toContain(`item ${item}: there is none; valid: 1, 2, 3, 4, 5, 6, 7`);
+    expect(captured.out).toBe('');
   });
 });

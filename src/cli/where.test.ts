@@ -1,27 +1,11 @@
 import { readFileSync } from 'node:fs';
-import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { runCli } from './program.ts';
+import { describe, expect, it } from 'vitest';
+import { captureCli } from '../../test/support/captured_cli.ts';
 
-let out = '';
-let err = '';
-beforeEach(() => {
-  out = '';
-  err = '';
-  process.exitCode = undefined;
-  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-    out += String(text);
-    return true;
-  });
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    err += String(text);
-    return true;
-  });
-});
+const cli = captureCli();
 
-async function where(...args: string[]): Promise<number> {
-  const code = await runCli(['where', ...args]);
-  process.exitCode = undefined;
-  return code;
+function where(...args: string[]): Promise<number> {
+  return cli.run('where', ...args);
 }
 
 /** What the first users' notes name, with what an answer must have: the place in 545, the name in 580, the model. */
@@ -69,54 +53,54 @@ const NOTES: [what: string, ...answers: string[]][] = [
 describe('the notes of the first users', () => {
   it.each(NOTES)('%s is answered', async (what, ...answers) => {
     expect(await where(what)).toBe(0);
-    for (const answer of answers) expect(out).toContain(answer);
-    expect(out).toContain('580.105.08');
-    expect(out).not.toMatch(/undefined|null|NaN/);
-    expect(out).not.toContain('\u001b');
-    expect(err).toBe('');
+    for (const answer of answers) expect(cli.out).toContain(answer);
+    expect(cli.out).toContain('580.105.08');
+    expect(cli.out).not.toMatch(/undefined|null|NaN/);
+    expect(cli.out).not.toContain('\u001b');
+    expect(cli.err).toBe('');
   });
 
   it.each(['535', '545'])('line 280 of uvm_gpu_isr.c in %s is a call in init_queue_on_node', async (driver) => {
     expect(await where('uvm_gpu_isr.c:280', '--driver', driver)).toBe(0);
-    expect(out).toMatch(/^uvm_gpu_isr\.c:280 in 5[34]5\S+: init_queue_on_node \(274\.\.289\)\n/);
-    expect(out).toContain('call  nv_kthread_q_init_on_node, inside the call of errno_to_nv_status: on this line');
-    expect(out).toContain('580.105.08  init_queue_on_node  uvm_gpu_isr.c:287..302');
-    expect(out).toContain('src/model/uvm/gpu_isr.ts');
+    expect(cli.out).toMatch(/^uvm_gpu_isr\.c:280 in 5[34]5\S+: init_queue_on_node \(274\.\.289\)\n/);
+    expect(cli.out).toContain('call  nv_kthread_q_init_on_node, inside the call of errno_to_nv_status: on this line');
+    expect(cli.out).toContain('580.105.08  init_queue_on_node  uvm_gpu_isr.c:287..302');
+    expect(cli.out).toContain('src/model/uvm/gpu_isr.ts');
   });
 
   it('lines 229 and 122 begin the functions that the notes say', async () => {
     expect(await where('uvm_gpu_replayable_faults.c:229', '-d', '545')).toBe(0);
-    expect(out).toContain(': uvm_gpu_fault_buffer_init (229..267)');
-    expect(out).toContain('580.105.08  uvm_parent_gpu_fault_buffer_init');
-    out = '';
+    expect(cli.out).toContain(': uvm_gpu_fault_buffer_init (229..267)');
+    expect(cli.out).toContain('580.105.08  uvm_parent_gpu_fault_buffer_init');
+    cli.out = '';
     expect(await where('uvm_gpu_replayable_faults.c:122', '-d', '535.288.01')).toBe(0);
-    expect(out).toContain(': fault_buffer_init_replayable_faults (122..203)');
+    expect(cli.out).toContain(': fault_buffer_init_replayable_faults (122..203)');
   });
 });
 
 describe('lines', () => {
   it('without --driver are those of 580, and other branches are told', async () => {
     expect(await where('kernel-open/nvidia-uvm/uvm_gpu_isr.c:280')).toBe(0);
-    expect(out).toMatch(/^uvm_gpu_isr\.c:280 in 580\.105\.08: uvm_isr_top_half/);
-    expect(out).toContain('535 init_queue_on_node, 545 init_queue_on_node, 550 init_queue_on_node');
+    expect(cli.out).toMatch(/^uvm_gpu_isr\.c:280 in 580\.105\.08: uvm_isr_top_half/);
+    expect(cli.out).toContain('535 init_queue_on_node, 545 init_queue_on_node, 550 init_queue_on_node');
   });
 
   it('after a call have the nearest one before them', async () => {
     expect(await where('uvm_gpu_isr.c:281', '--driver', '545')).toBe(0);
-    expect(out).toContain('nearest before it, on line 280');
+    expect(cli.out).toContain('nearest before it, on line 280');
   });
 
   it('of a structure have the field, and between definitions its neighbours', async () => {
     expect(await where('uvm_gpu.h:366')).toBe(0);
-    expect(out).toContain('cached_get of ');
-    out = '';
+    expect(cli.out).toContain('cached_get of ');
+    cli.out = '';
     expect(await where('uvm_gpu_isr.c:273', '--driver', '545')).toBe(0);
-    expect(out).toContain('between definitions: after uvm_isr_top_half_entry (269..272) before init_queue_on_node');
+    expect(cli.out).toContain('between definitions: after uvm_isr_top_half_entry (269..272) before init_queue_on_node');
   });
 
   it('are data with --json', async () => {
     expect(await where('uvm_gpu_isr.c:280', '--driver', '545', '--json')).toBe(0);
-    expect(JSON.parse(out)).toMatchObject({
+    expect(JSON.parse(cli.out)).toMatchObject({
       branch: '545',
       tag: '545.29.06',
       file: 'uvm_gpu_isr.c',
@@ -134,32 +118,32 @@ describe('lines', () => {
 describe('names', () => {
   it('of parameters come with default and range', async () => {
     expect(await where('uvm_perf_prefetch_threshold')).toBe(0);
-    expect(out).toContain('default           51; valid: 0 to 100');
-    expect(out).toContain('src/model/uvm/params.ts');
-    out = '';
+    expect(cli.out).toContain('default           51; valid: 0 to 100');
+    expect(cli.out).toContain('src/model/uvm/params.ts');
+    cli.out = '';
     expect(await where('uvm_channel_gpfifo_loc')).toBe(0);
-    expect(out).toContain('default           auto; valid: auto, sys, vid');
+    expect(cli.out).toContain('default           auto; valid: auto, sys, vid');
   });
 
   it('that a branch does not have are not there', async () => {
     expect(await where('block_service_finish_map')).toBe(0);
-    expect(out).toContain('570.211.01  not there');
-    expect(out).toContain('580.105.08  block_service_finish_map');
-    expect(out).toContain('va_block_service.ts:finishMap, whose comment names it');
+    expect(cli.out).toContain('570.211.01  not there');
+    expect(cli.out).toContain('580.105.08  block_service_finish_map');
+    expect(cli.out).toContain('va_block_service.ts:finishMap, whose comment names it');
   });
 
   it('of types are found under both forms, and ways through structures', async () => {
     expect(await where('uvm_va_block_t')).toBe(0);
-    expect(out).toMatch(/^uvm_va_block_struct: structure\n/);
-    out = '';
+    expect(cli.out).toMatch(/^uvm_va_block_struct: structure\n/);
+    cli.out = '';
     expect(await where('parent_gpu->fault_buffer_info.replayable.cached_get')).toBe(0);
-    expect(out).toContain('uvm_fault_buffer_t.replayable.cached_get: field');
-    expect(out).not.toContain('uvm_fault_buffer_entry_struct');
+    expect(cli.out).toContain('uvm_fault_buffer_t.replayable.cached_get: field');
+    expect(cli.out).not.toContain('uvm_fault_buffer_entry_struct');
   });
 
   it('are data with --json', async () => {
     expect(await where('uvm_gpu_init_isr', '--json')).toBe(0);
-    const { items } = JSON.parse(out);
+    const { items } = JSON.parse(cli.out);
     expect(items).toHaveLength(1);
     expect(items[0]).toMatchObject({
       kind: 'function',
@@ -189,19 +173,19 @@ describe('mistakes', () => {
     [['uvm_pascal_fault_buffer.c:1', '--driver', '595'], 'there is one in 535, 545, 550, 570, 580, 590'],
   ])('%j: %s', async (args, message) => {
     expect(await where(...args)).toBe(2);
-    expect(err).toContain(message);
-    expect(out).toBe('');
+    expect(cli.err).toContain(message);
+    expect(cli.out).toBe('');
   });
 });
 
 it('answers as the README says', async () => {
   const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
   expect(await where('uvm_gpu_init_isr')).toBe(0);
-  expect(readme).toContain(out.replace(/^/gm, '    ').trimEnd());
+  expect(readme).toContain(cli.out.replace(/^/gm, '    ').trimEnd());
 });
 
 it('has help with examples', async () => {
   expect(await where('--help')).toBe(0);
-  expect(out).toContain('uvmlab where uvm_gpu_isr.c:280 --driver 545');
-  expect(out).toContain('Exit codes:');
+  expect(cli.out).toContain('uvmlab where uvm_gpu_isr.c:280 --driver 545');
+  expect(cli.out).toContain('Exit codes:');
 });
