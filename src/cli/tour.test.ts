@@ -13,7 +13,7 @@ const captured = captureCli();
 async function cli(...args: string[]): Promise<{ code: number; text: string }> {
   captured.out = '';
   const code = await captured.run(...args);
-  return { code, text: out };
+  return { code, text: captured.out };
 }
 
 const HEADINGS = [
