@@ -1,0 +1,8 @@
+/** The public face of the device room: what a program says to the driver, byte for byte. It runs in a browser. */
+export * from './abi/event_queue.ts';
+export * from './abi/event_words.ts';
+export * from './abi/events.ts';
+export * from './abi/ioctls.ts';
+export * from './abi/layout.ts';
+export * from './abi/status.ts';
+export * from './abi/test_ioctls.ts';
