@@ -1,4 +1,5 @@
 /** The public face of the device room: what a program says to the driver, byte for byte. It runs in a browser. */
+export * from './abi/event_columns.ts';
 export * from './abi/event_queue.ts';
 export * from './abi/event_words.ts';
 export * from './abi/events.ts';
