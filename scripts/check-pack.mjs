@@ -12,7 +12,15 @@ import { isMain, root } from './steps.mjs';
 /** What an installation may weigh, in bytes. */
 const INSTALLED_BYTES_MAX = 15_000_000;
 
-const MUST_HOLD = ['dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js', 'README.md', 'LICENSE', 'CHANGELOG.md'];
+const MUST_HOLD = [
+  'dist/index.js',
+  'dist/index.d.ts',
+  'dist/cli/main.js',
+  'data/driver-map.json',
+  'README.md',
+  'LICENSE',
+  'CHANGELOG.md',
+];
 const MUST_NOT_HOLD = /\.test\.|^src\/|^test\/|^node_modules\/|\.tsbuildinfo$/;
 
 const SCENARIO = {

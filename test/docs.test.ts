@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const PATH = /^(?:src|test|scripts|profiles|recordings|docs|bench|examples|\.ci)\/[\w./*<>-]*$/;
+const PATH = /^(?:src|data|test|scripts|profiles|recordings|docs|bench|examples|\.ci)\/[\w./*<>-]*$/;
 const PATH_AND_SYMBOL = /^((?:src|test|scripts|bench)\/[\w./-]+\.(?:ts|mjs)):(\w+)$/;
 
 const CAMEL_CASE = /^[a-z]+(?:[A-Z][a-z\d]*)+$/;

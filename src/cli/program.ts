@@ -2,12 +2,14 @@
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../analysis/machines.ts';
 import { EXIT_CODES, EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError } from './command.ts';
+import { registerCompareCopies } from './compare_copies.ts';
 import { registerDemo } from './demo.ts';
 import { registerExplain } from './explain.ts';
 import { registerParameters } from './parameters.ts';
 import { registerReplay, registerRun } from './run.ts';
 import { registerTour } from './tour.ts';
 import { registerValidate } from './validate.ts';
+import { registerWhere } from './where.ts';
 
 const EXAMPLES = `
 Examples:
@@ -17,6 +19,7 @@ Examples:
   uvmlab run history.json --events out.jsonl     the same as a list of events
   uvmlab explain history.json --fault 1          why one fault went as it did
   uvmlab validate recordings/*.jsonl.gz          the model against real hardware
+  uvmlab where uvm_gpu_init_isr                  a name of the driver, in its branches and in the model
   uvmlab run --help                              more about one command
 `;
 
@@ -33,9 +36,11 @@ function createProgram(): Command {
   registerReplay(program);
   registerValidate(program);
   registerExplain(program);
+  registerCompareCopies(program);
   registerDemo(program);
   registerTour(program);
   registerParameters(program);
+  registerWhere(program);
   return program;
 }
 

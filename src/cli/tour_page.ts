@@ -1,20 +1,17 @@
 /** How the tour is laid out: headings, what the notes say, paragraphs, stages with their times, tables. */
+import { RENAMES } from '../analysis/driver_renames.ts';
 import { microseconds, type TextStyle, wrap } from '../analysis/explain_layout.ts';
 import { table } from './text.ts';
 
-/** Names that functions had before driver 550, by their later ones. */
-export const EARLIER_NAMES: Readonly<Record<string, string>> = {
-  uvm_parent_gpu_init_isr: 'uvm_gpu_init_isr',
-  uvm_parent_gpu_fault_buffer_init: 'uvm_gpu_fault_buffer_init',
-  uvm_parent_gpu_service_replayable_faults: 'uvm_gpu_service_replayable_faults',
-  uvm_parent_gpu_replayable_faults_pending: 'uvm_gpu_replayable_faults_pending',
-  uvm_parent_gpu_replayable_faults_isr_unlock: 'uvm_gpu_replayable_faults_isr_unlock',
-};
+/** What a function was called in 535 and 545; undefined where it has the same name there. */
+export function earlierName(name: string): string | undefined {
+  return RENAMES.find(([, newer]) => newer === name)?.[0];
+}
 
 /** "uvm_gpu_init_isr (from 550 on uvm_parent_gpu_init_isr)". */
 export function bothNames(name: string): string {
-  const earlier = EARLIER_NAMES[name];
-  return earlier === undefined ? name : `${earlier} (from 550 on ${name})`;
+  const rename = RENAMES.find(([, newer]) => newer === name);
+  return rename === undefined ? name : `${rename[0]} (from ${rename[2]} on ${name})`;
 }
 
 const INDENT = '  ';

@@ -3,7 +3,7 @@ import { microseconds, pagesText, runText } from '../analysis/explain_layout.ts'
 import type { Tour } from '../analysis/tour.ts';
 import type { Registers } from '../analysis/tour_recorder.ts';
 import { bytes, count, counted } from './text.ts';
-import { bothNames, EARLIER_NAMES, type TourPage } from './tour_page.ts';
+import { bothNames, earlierName, type TourPage } from './tour_page.ts';
 
 const RF = 'uvm_gpu_replayable_faults.c';
 
@@ -50,7 +50,7 @@ export function stackText(p: TourPage, tour: Tour): void {
     'lrl',
   );
   const renamed = stack.flatMap(({ function: name }, i) => {
-    const earlier = EARLIER_NAMES[name];
+    const earlier = earlierName(name);
     return earlier === undefined ? [] : [`${i} is ${earlier} in 535 and 545`];
   });
   p.paragraph(
@@ -104,7 +104,7 @@ function initText(p: TourPage, tour: Tour): void {
       ...setUp.calls.map((call) => [
         `${'  '.repeat(call.depth)}${p.style.call(call.function)}${call.queue === undefined ? '' : ` "${call.queue}"`}`,
         DRIVER_FILES[call.function] ?? '',
-        EARLIER_NAMES[call.function] ?? '',
+        earlierName(call.function) ?? '',
       ]),
     ],
     'lll',

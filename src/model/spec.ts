@@ -86,6 +86,8 @@ export interface Costs {
   freeBlock: number;
   memcpyCall: number;
   memcpyPage: number;
+  /** A page of an explicit copy whose host side is page-locked. */
+  memcpyPinnedPage: number;
   /** Pause between two steps of a scenario: the recorder flushed and drained its queue there. */
   stepGap: number;
   /** Recording one tools event. */

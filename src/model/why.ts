@@ -23,6 +23,36 @@ export type FaultOutcome =
   /** CPU: the page is mapped as far as the driver knows, so the access is tried again first. */
   | 'spurious';
 
+/** Stages of a copy (model/copy_routine), in the order in which they come; not every copy has all. */
+export type CopyStage =
+  /** The ioctl enters the routine. */
+  | 'called'
+  /** B is pinned, or a stage of the kernel's is taken. */
+  | 'destination'
+  /** B is mapped for DMA on the registered GPUs, which are kept. */
+  | 'mapped'
+  /** The copy has its token and is on the list. */
+  | 'listed'
+  /** Armed: a bottom half has found its fault and taken it. */
+  | 'claimed'
+  /** The CPU copied, or wrote zeros. */
+  | 'cpu'
+  /** A push that copies was ended. */
+  | 'push'
+  /** Waiting begins, with no lock held. */
+  | 'wait'
+  /** The pushes are done as far as the waiter knows. */
+  | 'waited'
+  /** The stage was copied to B. */
+  | 'staged'
+  /** The push's callback queues the item that lets go. */
+  | 'queued'
+  /** Unmapped, unpinned, GPUs released. */
+  | 'released'
+  /** The ioctl leaves the routine. */
+  | 'returned';
+export type CopyStageDetail = Readonly<Record<string, number | string | readonly number[]>>;
+
 export interface Why {
   /** A function of the driver is entered, in the driver's name; `detail` is plain data for reports. */
   enter(name: string, time: number, detail?: Readonly<Record<string, number | string | boolean>>): void;
@@ -83,6 +113,10 @@ export interface Why {
     residency: number,
     protections: number,
   ): void;
+  /** A lock of the order `order` (kernel/lock.ts) is taken or released by the thread that runs. */
+  lock?(order: number, instance: number, shared: boolean, taken: boolean, time: number): void;
+  /** A stage in the life of a copy of the copy routine; `token` is 0 until it has one. */
+  copyStage?(token: number, stage: CopyStage, time: number, detail: CopyStageDetail): void;
   /** A push was ended. */
   push(
     purpose: number,

@@ -8,6 +8,7 @@ import { faultBufferInject } from '../model/gpu/fault_buffer.ts';
 import { nextEventTime, runNextEvent } from '../model/kernel/clock.ts';
 import { THREAD_DONE, threadCreate } from '../model/kernel/thread.ts';
 import type { Model } from '../model/state.ts';
+import { toolsReserve } from '../model/uvm/tools.ts';
 import {
   CPU_FAULT_DONE,
   CPU_FAULT_FATAL,
@@ -124,6 +125,8 @@ function* program(run: Run, stream: FaultStream, fromStep: number): Generator<nu
 /** Replays the stream to its end on a fresh run; `fromStep` is the first recorded step. */
 export function replayRun(run: Run, stream: FaultStream, fromStep: number): void {
   const { m, state } = run;
+  // Each recorded fault becomes an event, if nothing else does.
+  toolsReserve(m, stream.count);
   try {
     const thread = threadCreate(m, 'replay', program(run, stream, fromStep));
     while (m.k.threads[thread].status !== THREAD_DONE && runNextEvent(m));

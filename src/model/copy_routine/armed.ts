@@ -40,7 +40,7 @@ import {
 import type { VaSpace } from '../uvm/va_range_types.ts';
 import { vaRangeFind } from '../uvm/va_space.ts';
 import { copyBlockLocked } from './block_copy.ts';
-import { copyClaim, copyPushOf, copyScheduleCleanup } from './record.ts';
+import { copyClaim, copyPushOf, copyScheduleCleanup, copyStage } from './record.ts';
 import { COPY_ENDED, COPY_RUNNING, type CopyRecord, HOW_MAPPED, HOW_MIGRATED, HOW_STALE } from './types.ts';
 
 /** Installs the seams; each time that a model is created or restored. */
@@ -66,6 +66,7 @@ function copyClaimed(
   record.fromPage = block.startPage + page;
   record.how = how;
   record.gpu = gpu;
+  copyStage(m, record, 'claimed', { page: record.fromPage, gpu });
   record.status = copyBlockLocked(m, record, block, page, page + 1, 0, source);
   record.residentOn = source;
   if (record.status === NV_OK) {

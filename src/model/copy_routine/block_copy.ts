@@ -15,7 +15,7 @@ import { pageAuthorizedProcessors, pageClosestResident } from '../uvm/va_block.t
 import { gpuChunkPages } from '../uvm/va_block_copy.ts';
 import { isBlockPhysContig } from '../uvm/va_block_pte.ts';
 import { PROT_READ_WRITE, type VaBlock } from '../uvm/va_block_types.ts';
-import { copyPushAttach, copyPushOf, copyRecordTime } from './record.ts';
+import { copyPushAttach, copyPushOf, copyRecordTime, copyStage } from './record.ts';
 import type { CopyRecord } from './types.ts';
 
 const BLOCK_BYTES = PAGES_PER_BLOCK * PAGE_SIZE;
@@ -56,6 +56,8 @@ function copyByCpu(m: Model, record: CopyRecord, block: VaBlock, first: number, 
       contentsCopyOut(m.contents, CPU_ID, block.startPage + first + i, 0, frames, to, PAGE_SIZE);
     }
   }
+  const pages = sources.filter((source) => source <= CPU_ID).length;
+  if (pages > 0) copyStage(m, record, 'cpu', { pages });
   return NV_OK;
 }
 
@@ -110,8 +112,10 @@ function copyByGpu(
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_GPU_TO_CPU, PURPOSE_COPY_OUT, block.tracker);
   pushRuns(m, push, record, block, first, at, sources, gpuId);
   copyPushAttach(m, block.range.space, record, push);
+  const acquires = push.acquires.slice(0, 2 * Math.min(push.acquireCount, push.acquires.length / 2));
   pushEnd(m, push);
   trackerAddPush(block.tracker, push);
+  copyStage(m, record, 'push', { pages: sources.length, acquires: Array.from(acquires) });
   record.pushes.push(copyPushOf(push));
   copyRecordTime(record, push.start, push.finish);
 }

@@ -12,7 +12,7 @@ import { NV_ERR_INVALID_ADDRESS, NV_OK } from '../uvm/status.ts';
 import type { VaSpace } from '../uvm/va_range_types.ts';
 import { vaBlockFind, vaRangeFind } from '../uvm/va_space.ts';
 import { copyBlockLocked, copyZero } from './block_copy.ts';
-import { copyRelease, copyWait } from './record.ts';
+import { copyRelease, copyStage, copyWait } from './record.ts';
 import { COPY_DONE, COPY_ENDED, type CopyRecord } from './types.ts';
 import { userCopyStaged, userPin, userStage } from './user_memory.ts';
 
@@ -29,6 +29,7 @@ export function copyTakeDestination(m: Model, record: CopyRecord, staged: boolea
   const bytes = record.pages * PAGE_SIZE;
   if (staged) record.pin = userStage(m, record.pages);
   else record.pin = userPin(m, record.mm, record.toPage, Math.ceil((record.toOffset + bytes) / PAGE_SIZE));
+  copyStage(m, record, 'destination', { pages: m.k.pins[record.pin].frames.length, how: staged ? 'stage' : 'pin' });
 }
 
 /** Keeps the registered GPUs and maps the destination for DMA on them. */
@@ -36,6 +37,7 @@ export function copyMapForGpus(m: Model, space: VaSpace, record: CopyRecord): vo
   record.retainedGpus = space.registeredGpus;
   record.mappedGpus = space.registeredGpus;
   m.k.now += m.cost.copyDmaMap * gpuCount(space.registeredGpus);
+  copyStage(m, record, 'mapped', { gpus: gpuCount(space.registeredGpus) });
 }
 
 /** Copies the part of a block that the copy covers from `page` on; returns a driver status. */
@@ -46,6 +48,7 @@ function copyOfBlock(m: Model, space: VaSpace, record: CopyRecord, page: number,
   const block = vaBlockFind(space, page);
   if (block === null) {
     copyZero(m, record, at, (outer - page) * PAGE_SIZE);
+    copyStage(m, record, 'cpu', { pages: outer - page });
     return NV_OK;
   }
   lockAcquire(m, LOCK_ORDER_VA_BLOCK, block.id, false);
@@ -123,6 +126,7 @@ export function* copyImmediate(
   record.bytes = completedPrefix(m, record, progress);
   if (record.staged) {
     const copied = yield* userCopyStaged(m, record, record.bytes);
+    copyStage(m, record, 'staged', { pages: record.pages });
     if (record.status === NV_OK || copied !== NV_OK) record.status = copied === NV_OK ? record.status : copied;
     record.end = Math.max(record.end, m.k.now);
   }

@@ -29,6 +29,7 @@ import {
   copyRecordAdd,
   copyRelease,
   copyRoutineStop,
+  copyStage,
   copyState,
   copyUnlock,
   copyWait,
@@ -189,6 +190,7 @@ function arm(m: Model, space: VaSpace, record: CopyRecord): number {
     record.state = COPY_ARMED;
     copyRecordAdd(space, record);
     space.copy.armed = record.token;
+    copyStage(m, record, 'listed');
   }
   copyUnlock(m, space);
   vaSpaceUnlockRead(m, space);
@@ -210,6 +212,7 @@ function* startCopy(
   copyTakeDestination(m, record, staged);
   copyLock(m, space);
   copyRecordAdd(space, record);
+  copyStage(m, record, 'listed');
   copyUnlock(m, space);
   return yield* copyImmediate(m, space, record, form === FORM_IMMEDIATE);
 }
@@ -230,7 +233,9 @@ function* setNextCopyAddress(m: Model, space: VaSpace, mm: number, view: DataVie
   copyUnlock(m, space);
   const form = armed ? FORM_ARMED : (flags & NEXT_COPY_ASYNC) !== 0 ? FORM_ASYNC : FORM_IMMEDIATE;
   const record = createCopyRecord(m, space, form, mm);
+  copyStage(m, record, 'called');
   const status = yield* startCopy(m, space, mm, form, record);
+  copyStage(m, record, 'returned', { status });
   if (status === NV_OK) {
     copyLock(m, space);
     copy.nextPage = -1;

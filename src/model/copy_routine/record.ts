@@ -20,6 +20,7 @@ import { type Push, pushCallbackRegister } from '../uvm/push.ts';
 import { NV_OK, NV_WARN_NOTHING_TO_DO } from '../uvm/status.ts';
 import { type Tracker, trackerAddEntry, trackerFinishTime, trackerWait } from '../uvm/tracker.ts';
 import type { VaSpace } from '../uvm/va_range_types.ts';
+import type { CopyStage, CopyStageDetail } from '../why.ts';
 import {
   COPY_ARMED,
   COPY_DONE,
@@ -46,7 +47,7 @@ export function copyRecordRegister(m: Model): void {
 
 /** Makes the queue and its thread; once, when the model is created. */
 export function copyQueueInit(m: Model): void {
-  m.copyRoutine.queue = nvKthreadQInit(m, 'UVM copy routine queue');
+  m.copyRoutine.queue = nvKthreadQInit(m, 'UVM copies');
 }
 
 /** A new copy; it counts as begun once it is in the VA space's list, which copyRecordAdd does. */
@@ -90,6 +91,11 @@ export function copyRecordAdd(space: VaSpace, record: CopyRecord): void {
   record.token = space.copy.records.length;
 }
 
+/** Tells whoever asks which stage a copy is in. */
+export function copyStage(m: Model, record: CopyRecord, stage: CopyStage, detail: CopyStageDetail = {}): void {
+  if (m.res.why !== null) m.res.why.copyStage?.(record.token, stage, m.k.now, detail);
+}
+
 export function copyLock(m: Model, space: VaSpace): void {
   lockAcquire(m, LOCK_ORDER_LEAF, space.id, false);
 }
@@ -129,6 +135,7 @@ function pushCollected(m: Model, _channel: number, _value: number, data: number)
 /** Has the queue's thread let go of what the copy holds; for whoever may not sleep. */
 export function copyScheduleCleanup(m: Model, space: VaSpace, record: CopyRecord): void {
   if (record.item >= 0) return;
+  copyStage(m, record, 'queued');
   const { queue, cleanupFunction } = m.copyRoutine;
   record.item = nvKthreadQItemInit(m, cleanupFunction, record.token * SPACES + space.id);
   nvKthreadQScheduleQItem(m, queue, record.item);
@@ -145,14 +152,16 @@ function cleanupItem(m: Model, data: number): undefined {
 export function copyRelease(m: Model, record: CopyRecord): void {
   if (record.state === COPY_RUNNING) record.state = record.status === NV_OK ? COPY_DONE : COPY_ENDED;
   record.mappedGpus = 0;
+  const frames = record.pin < 0 ? 0 : m.k.pins[record.pin].frames.length;
   if (record.pin >= 0) {
-    m.k.now += m.cost.copyUnpinPage * m.k.pins[record.pin].frames.length;
+    m.k.now += m.cost.copyUnpinPage * frames;
     mmUnpin(m.k, record.pin, (frame) => {
       if (m.contents !== null) contentsForget(m.contents, CPU_ID, frame, 1);
     });
     record.pin = -1;
   }
   record.retainedGpus = 0;
+  copyStage(m, record, 'released', { pages: frames });
 }
 
 /** The state as COPY_STATUS tells it: a copy is done when its channels' completed values say so. */
@@ -173,10 +182,12 @@ function copyTracker(record: CopyRecord): Tracker {
 
 /** Waits, without a lock, until the copy's pushes are done, and collects them. Returns a driver status. */
 export function* copyWait(m: Model, record: CopyRecord): Generator<number, number, void> {
+  copyStage(m, record, 'wait');
   const tracker = copyTracker(record);
   const finish = trackerFinishTime(m, tracker);
   if (finish > m.k.now) yield finish;
   const status = trackerWait(m, tracker);
+  copyStage(m, record, 'waited');
   for (const push of record.pushes) channelUpdateProgressAll(m, push.channel);
   return status;
 }

@@ -7,7 +7,7 @@
  * the walk stops decides the fault type: at PDE0 or above INVALID_PDE, inside a table INVALID_PTE.
  */
 import { createSlab, type Slab, slabTake } from '../../base/slab.ts';
-import { BIG_PAGES_PER_BLOCK, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
+import { BIG_PAGES_PER_BLOCK, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK, pageInBlockExtent } from '../../base/units.ts';
 
 /** Levels of pushPte: the PDE0 entry as a 2 MiB PTE, the PDE0 entry as a directory, a big PTE, a 4 KiB PTE. */
 export const PTE_LEVEL_2M = 0;
@@ -82,7 +82,7 @@ export function mmuTranslate(mmu: GpuMmu, page: number, access: number): number 
   const region = regionOf(mmu, page);
   if (region === null || region.pde0 === PTE_INVALID) return FAULT_INVALID_PDE;
   if (region.pde0 !== PDE_TABLES) return checkPte(mmu, region.pde0, access);
-  const index = page % PAGES_PER_BLOCK;
+  const index = pageInBlockExtent(page);
   const big = region.big === null ? PTE_INVALID : region.big[(index / PAGES_PER_BIG_PAGE) | 0];
   if (big === PTE_BIG_UNMAPPED) return FAULT_INVALID_PTE;
   if (big !== PTE_INVALID) return checkPte(mmu, big, access);

@@ -312,21 +312,25 @@ function demand(m: Model, correct: boolean): void {
 
 /** For the users of locks: each does nothing unless `m.res.verify` is on, and throws AssertionError on a breach. */
 export function lockAcquire(m: Model, order: number, instance: number, shared: boolean): void {
+  if (m.res.why !== null) m.res.why.lock?.(order, instance, shared, true, m.k.now);
   if (!m.res.verify) return;
   demand(m, recordLock(m, order, instance, shared));
 }
 
 export function lockTryAcquire(m: Model, order: number, instance: number, shared: boolean): void {
+  if (m.res.why !== null) m.res.why.lock?.(order, instance, shared, true, m.k.now);
   if (!m.res.verify) return;
   demand(m, recordLock(m, order, instance, shared, true));
 }
 
 export function lockRelease(m: Model, order: number, instance: number, shared: boolean): void {
+  if (m.res.why !== null) m.res.why.lock?.(order, instance, shared, false, m.k.now);
   if (!m.res.verify) return;
   demand(m, recordUnlock(m, order, instance, shared));
 }
 
 export function lockReleaseOutOfOrder(m: Model, order: number, instance: number, shared: boolean): void {
+  if (m.res.why !== null) m.res.why.lock?.(order, instance, shared, false, m.k.now);
   if (!m.res.verify) return;
   demand(m, recordUnlock(m, order, instance, shared, true));
 }

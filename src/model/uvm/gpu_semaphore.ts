@@ -97,7 +97,9 @@ export function gpuTrackingSemaphoreAlloc(
   host: Host,
   firstValue: number,
 ): GpuTrackingSemaphore {
-  const semaphore = { ...gpuSemaphoreAlloc(pool, host), queuedValue: firstValue, completedValue: firstValue };
+  const { page, index } = gpuSemaphoreAlloc(pool, host);
+  // Not a spread: engines give each of its results a shape of its own, and every push would pay for that.
+  const semaphore = { page, index, queuedValue: firstValue, completedValue: firstValue };
   gpuSemaphoreSetPayload(host, semaphore, firstValue);
   return semaphore;
 }

@@ -20,8 +20,9 @@ import {
   maskRegionWeight,
   maskSetRegion,
   maskTest,
+  maskZero,
 } from '../../base/page_mask.ts';
-import { PAGES_PER_BIG_PAGE } from '../../base/units.ts';
+import { PAGES_PER_BIG_PAGE, pageInBigPage } from '../../base/units.ts';
 import type { Model } from '../state.ts';
 import { perfThrashingGetThrashingPages } from './perf_thrashing.ts';
 import { CPU_ID, INVALID_ID, processorFirst } from './processors.ts';
@@ -57,7 +58,7 @@ export function perfPrefetchGetHint(m: Model, block: VaBlock, context: ServiceBl
     return;
   }
   const w = context.w;
-  for (let i = 0; i < MASK_WORDS; i++) w[S_PREFETCH + i] = 0;
+  maskZero(w, S_PREFETCH);
   if (m.params.uvm_perf_prefetch_enable === 0 || block.range.space.prefetchDisabled) {
     if (why !== null) why.prefetch(block, context, 'disabled');
     return;
@@ -240,8 +241,7 @@ function computePrefetchMask(
   const w = context.w;
   const n = block.n;
   const faulted = S_NEW_RESIDENCY + destination * MASK_WORDS;
-  // Not the remainder operator: for numbers beyond 32 bits it is slow.
-  const misaligned = block.startPage - Math.floor(block.startPage / PAGES_PER_BIG_PAGE) * PAGES_PER_BIG_PAGE;
+  const misaligned = pageInBigPage(block.startPage);
   const head = misaligned === 0 ? 0 : PAGES_PER_BIG_PAGE - misaligned;
   // Without one aligned 64 KiB piece the leaves begin at the block's start and count as a single piece.
   const pieces = n - head >= PAGES_PER_BIG_PAGE;

@@ -63,69 +63,97 @@ export interface EventLog {
   gpuEnd: Float64Array;
 }
 
+/** Columns by falling size of an entry, so that in one buffer every column is aligned. */
+const COLUMNS = [
+  'page',
+  'pages',
+  'time',
+  'end',
+  'gpuTime',
+  'gpuEnd',
+  'processors',
+  'batch',
+  'step',
+  'gpc',
+  'client',
+  'kind',
+  'a',
+  'b',
+  'src',
+  'dst',
+] as const;
+const ROW_BYTES = 6 * 8 + 3 * 4 + 2 * 2 + 5;
+
+/**
+ * Bytes between columns. Without them the columns' lengths are powers of two, and all fields of a row fall into one set
+ * of a processor's cache.
+ */
+const GAP = 192;
+
+/** Zeroed rows; `capacity` is a power of two of at least 8. One buffer holds all columns: it is had at one go. */
 function createLog(capacity: number): EventLog {
+  const buffer = new ArrayBuffer(capacity * ROW_BYTES + COLUMNS.length * GAP);
+  let at = 0;
+  const next = (bytes: number): number => {
+    const start = at;
+    at += capacity * bytes + GAP;
+    return start;
+  };
+  const doubles = (): Float64Array => new Float64Array(buffer, next(8), capacity);
+  const ints = (): Int32Array => new Int32Array(buffer, next(4), capacity);
+  const shorts = (): Uint16Array => new Uint16Array(buffer, next(2), capacity);
+  const bytes = (): Uint8Array => new Uint8Array(buffer, next(1), capacity);
   return {
     count: 0,
-    kind: new Uint8Array(capacity),
-    a: new Uint8Array(capacity),
-    b: new Uint8Array(capacity),
-    src: new Uint8Array(capacity),
-    dst: new Uint8Array(capacity),
-    gpc: new Uint16Array(capacity),
-    client: new Uint16Array(capacity),
-    processors: new Uint32Array(capacity),
-    batch: new Int32Array(capacity),
-    step: new Int32Array(capacity),
-    page: new Float64Array(capacity),
-    pages: new Float64Array(capacity),
-    time: new Float64Array(capacity),
-    end: new Float64Array(capacity),
-    gpuTime: new Float64Array(capacity),
-    gpuEnd: new Float64Array(capacity),
+    page: doubles(),
+    pages: doubles(),
+    time: doubles(),
+    end: doubles(),
+    gpuTime: doubles(),
+    gpuEnd: doubles(),
+    processors: new Uint32Array(buffer, next(4), capacity),
+    batch: ints(),
+    step: ints(),
+    gpc: shorts(),
+    client: shorts(),
+    kind: bytes(),
+    a: bytes(),
+    b: bytes(),
+    src: bytes(),
+    dst: bytes(),
   };
 }
 
-function grow<T extends Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array>(
-  old: T,
-  capacity: number,
-): T {
-  const bigger = new (old.constructor as new (n: number) => T)(capacity);
-  bigger.set(old as never);
-  return bigger;
+/** Makes room for at least `capacity` rows, and keeps those that there are. */
+function growLog(log: EventLog, capacity: number): void {
+  let rows = log.kind.length;
+  while (rows < capacity) rows *= 2;
+  const bigger = createLog(rows);
+  for (const name of COLUMNS) bigger[name].set(log[name]);
+  bigger.count = log.count;
+  Object.assign(log, bigger);
 }
 
 function reserve(log: EventLog): number {
   const i = log.count++;
-  if (i === log.kind.length) {
-    const capacity = i * 2;
-    log.kind = grow(log.kind, capacity);
-    log.a = grow(log.a, capacity);
-    log.b = grow(log.b, capacity);
-    log.src = grow(log.src, capacity);
-    log.dst = grow(log.dst, capacity);
-    log.gpc = grow(log.gpc, capacity);
-    log.client = grow(log.client, capacity);
-    log.processors = grow(log.processors, capacity);
-    log.batch = grow(log.batch, capacity);
-    log.step = grow(log.step, capacity);
-    log.page = grow(log.page, capacity);
-    log.pages = grow(log.pages, capacity);
-    log.time = grow(log.time, capacity);
-    log.end = grow(log.end, capacity);
-    log.gpuTime = grow(log.gpuTime, capacity);
-    log.gpuEnd = grow(log.gpuEnd, capacity);
-  }
+  if (i === log.kind.length) growLog(log, i + 1);
   return i;
 }
 
 export interface Tools {
   log: EventLog;
-  /** Records that wait for their push to be collected; same columns, filled from `deferredFirst` groups. */
+  /** Records that wait for their push to be collected; same columns. Rows are used again. */
   deferred: EventLog;
-  /** First and outer record of each group; a push carries the group's index. */
+  /** By row of `deferred`: the group's next record, or the next free row, or NO_ROW. */
+  deferredNext: Int32Array;
+  /** First free row below `deferred.count`, or NO_ROW. */
+  deferredFree: number;
+  /** First and last record of each group, by the number that its push carries; of a free group `first` is the next. */
   groupFirst: Int32Array;
-  groupCount: Int32Array;
+  groupLast: Int32Array;
+  /** Groups ever used, and the first free one of them or NO_ROW. */
   groups: number;
+  groupFree: number;
   groupsPending: number;
   /** Group under construction, or -1. */
   open: number;
@@ -141,13 +169,20 @@ export interface Tools {
   traced: boolean;
 }
 
+const FIRST_DEFERRED = 256;
+const FIRST_GROUPS = 64;
+const NO_ROW = -1;
+
 export function createTools(traced: boolean): Tools {
   return {
     log: createLog(1024),
-    deferred: createLog(256),
-    groupFirst: new Int32Array(64),
-    groupCount: new Int32Array(64),
+    deferred: createLog(FIRST_DEFERRED),
+    deferredNext: new Int32Array(FIRST_DEFERRED),
+    deferredFree: NO_ROW,
+    groupFirst: new Int32Array(FIRST_GROUPS),
+    groupLast: new Int32Array(FIRST_GROUPS),
     groups: 0,
+    groupFree: NO_ROW,
     groupsPending: 0,
     open: -1,
     pendingChannels: [],
@@ -156,6 +191,12 @@ export function createTools(traced: boolean): Tools {
     step: 0,
     traced,
   };
+}
+
+/** Makes room for `events` more events at once: for whoever knows that so many are to come. */
+export function toolsReserve(m: Model, events: number): void {
+  const log = m.tools.log;
+  if (log.count + events > log.kind.length) growLog(log, log.count + events);
 }
 
 /** Registers the delivery of deferred records with the push layer (uvm_tools_init). */
@@ -254,27 +295,40 @@ export function toolsRecordMapRemoteCpu(m: Model, page: number, pages: number, o
   log.pages[i] = pages;
 }
 
+function growInts(old: Int32Array): Int32Array {
+  const bigger = new Int32Array(2 * old.length);
+  bigger.set(old);
+  return bigger;
+}
+
 /** Opens a group of deferred records that will ride on one push. */
 function openGroup(m: Model): void {
   const t = m.tools;
   assert(t.open < 0, 'tools: a group of deferred records is open already');
   if (t.groupsPending === 0) {
     t.groups = 0;
+    t.groupFree = NO_ROW;
     t.deferred.count = 0;
+    t.deferredFree = NO_ROW;
   }
-  if (t.groups === t.groupFirst.length) {
-    t.groupFirst = grow(t.groupFirst, t.groups * 2);
-    t.groupCount = grow(t.groupCount, t.groups * 2);
+  if (t.groupFree !== NO_ROW) {
+    t.open = t.groupFree;
+    t.groupFree = t.groupFirst[t.open];
+  } else {
+    if (t.groups === t.groupFirst.length) {
+      t.groupFirst = growInts(t.groupFirst);
+      t.groupLast = growInts(t.groupLast);
+    }
+    t.open = t.groups++;
   }
-  t.open = t.groups++;
   t.groupsPending++;
-  t.groupFirst[t.open] = t.deferred.count;
+  t.groupFirst[t.open] = NO_ROW;
 }
 
 /** Hands the open group to its push. Call before pushEnd. */
 function attachGroup(m: Model, push: Push): void {
   const t = m.tools;
-  t.groupCount[t.open] = t.deferred.count - t.groupFirst[t.open];
+  assert(t.groupFirst[t.open] !== NO_ROW, 'tools: a push carries a group without records');
   push.onComplete = t.callback;
   push.onCompleteData = t.open;
   const channel = push.channel;
@@ -283,9 +337,21 @@ function attachGroup(m: Model, push: Push): void {
   t.pendingByChannel[channel] = pending + 1;
 }
 
+/** Adds a record to the open group and returns its row. */
 function defer(m: Model, kind: number, page: number): number {
-  const log = m.tools.deferred;
-  const i = reserve(log);
+  const t = m.tools;
+  const log = t.deferred;
+  let i = t.deferredFree;
+  if (i !== NO_ROW) {
+    t.deferredFree = t.deferredNext[i];
+  } else {
+    i = reserve(log);
+    if (i === t.deferredNext.length) t.deferredNext = growInts(t.deferredNext);
+  }
+  t.deferredNext[i] = NO_ROW;
+  if (t.groupFirst[t.open] === NO_ROW) t.groupFirst[t.open] = i;
+  else t.deferredNext[t.groupLast[t.open]] = i;
+  t.groupLast[t.open] = i;
   log.kind[i] = kind;
   log.page[i] = page;
   return i;
@@ -324,12 +390,11 @@ export function toolsMigrationAttach(m: Model, push: Push): void {
 /** Fills in the GPU times of the runs: timestamp 0 is the start, timestamp i + 1 the end of run i. */
 export function toolsMigrationTimes(m: Model, push: Push): void {
   const t = m.tools;
-  const first = t.groupFirst[t.open];
-  const count = t.groupCount[t.open];
-  for (let i = 0; i < count; i++) {
-    t.deferred.time[first + i] = push.begin;
-    t.deferred.gpuTime[first + i] = push.timestamps[i];
-    t.deferred.gpuEnd[first + i] = push.timestamps[i + 1];
+  let i = 0;
+  for (let row = t.groupFirst[t.open]; row !== NO_ROW; row = t.deferredNext[row]) {
+    t.deferred.time[row] = push.begin;
+    t.deferred.gpuTime[row] = push.timestamps[i];
+    t.deferred.gpuEnd[row] = push.timestamps[++i];
   }
   t.open = -1;
 }
@@ -363,8 +428,9 @@ export function toolsMapRemoteAttach(m: Model, push: Push): void {
 /** All remote maps of a push share its one timestamp. */
 export function toolsMapRemoteTimes(m: Model, push: Push): void {
   const t = m.tools;
-  const first = t.groupFirst[t.open];
-  for (let i = 0; i < t.groupCount[t.open]; i++) t.deferred.gpuTime[first + i] = push.timestamps[0];
+  for (let row = t.groupFirst[t.open]; row !== NO_ROW; row = t.deferredNext[row]) {
+    t.deferred.gpuTime[row] = push.timestamps[0];
+  }
   t.open = -1;
 }
 
@@ -390,8 +456,7 @@ function deliver(m: Model, channel: number, _value: number, group: number, notic
   const t = m.tools;
   const from = t.deferred;
   const to = t.log;
-  const first = t.groupFirst[group];
-  for (let j = first; j < first + t.groupCount[group]; j++) {
+  for (let j = t.groupFirst[group]; j !== NO_ROW; j = t.deferredNext[j]) {
     const i = reserve(to);
     to.kind[i] = from.kind[j];
     to.a[i] = from.a[j];
@@ -406,6 +471,10 @@ function deliver(m: Model, channel: number, _value: number, group: number, notic
     to.gpuEnd[i] = from.gpuEnd[j];
     to.step[i] = t.step;
   }
+  t.deferredNext[t.groupLast[group]] = t.deferredFree;
+  t.deferredFree = t.groupFirst[group];
+  t.groupFirst[group] = t.groupFree;
+  t.groupFree = group;
   t.groupsPending--;
   const left = --t.pendingByChannel[channel];
   if (left === 0) t.pendingChannels.splice(t.pendingChannels.indexOf(channel), 1);

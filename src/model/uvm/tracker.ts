@@ -17,6 +17,18 @@ import { NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED } from './status.ts';
 /** Flat pairs [channel id, tracking value, ...], at most one pair for each channel. */
 export type Tracker = number[];
 
+/**
+ * An empty tracker with room for two entries. A block's copy and its mapping are all that most trackers ever hold, and
+ * an array that grows from nothing takes room for nineteen numbers: much of a block's memory.
+ */
+export function createTracker(): Tracker {
+  // Not a literal of constants: engines share the memory of those, and copy it without the room when it is first changed.
+  const none = CHANNEL_NONE;
+  const tracker = [none, none, none, none];
+  trackerClear(tracker);
+  return tracker;
+}
+
 /** A new tracker with the entries of `src`. */
 export function trackerInitFrom(src: Tracker): Tracker {
   return src.slice();

@@ -8,11 +8,12 @@
  */
 import { MASK_WORDS, maskIsEmpty, maskTest } from '../../base/page_mask.ts';
 import { slabTake } from '../../base/slab.ts';
-import { PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
+import { PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK, pageInBigPage } from '../../base/units.ts';
 import type { Model } from '../state.ts';
 import { CPU_ID, INVALID_ID, processorFindClosest } from './processors.ts';
 import { rangeGroupMigratable } from './range_group.ts';
 import { NV_ERR_INVALID_ACCESS_TYPE, NV_ERR_INVALID_OPERATION, NV_OK } from './status.ts';
+import { createTracker } from './tracker.ts';
 import {
   ACCESS_ATOMIC_STRONG,
   ACCESS_READ,
@@ -50,7 +51,7 @@ export function vaBlockCreate(id: number, range: VaRange, startPage: number, n: 
     mapped: 0,
     evictedGpus: 0,
     everFullyResident: 0,
-    tracker: [],
+    tracker: createTracker(),
     lockFreeAt: 0,
     lastMigrationProc: INVALID_ID,
     faultMigrationsToLastProc: 0,
@@ -216,7 +217,7 @@ export function updateResidentProcessor(block: VaBlock, id: number): void {
 
 /** Page index of the first page of the block that starts a 64 KiB piece; may lie beyond the block. */
 export function bigPageFirst(block: VaBlock): number {
-  const rest = block.startPage % PAGES_PER_BIG_PAGE;
+  const rest = pageInBigPage(block.startPage);
   return rest === 0 ? 0 : PAGES_PER_BIG_PAGE - rest;
 }
 

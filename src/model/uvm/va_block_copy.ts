@@ -27,7 +27,7 @@ import {
   maskWeight,
   maskZero,
 } from '../../base/page_mask.ts';
-import { PAGE_SIZE, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
+import { PAGE_SIZE, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK, pageInBlockExtent } from '../../base/units.ts';
 import { contentsForget, contentsZero } from '../gpu/contents.ts';
 import type { Model } from '../state.ts';
 import { CHANNEL_TYPE_CPU_TO_GPU, CHANNEL_TYPE_GPU_INTERNAL, CHANNEL_TYPE_GPU_TO_CPU } from './channel.ts';
@@ -54,7 +54,7 @@ import {
   toolsRecordReadDuplicate,
   toolsRecordReadDuplicateInvalidate,
 } from './tools.ts';
-import { type Tracker, trackerAddEntry, trackerAddTracker } from './tracker.ts';
+import { type Tracker, trackerAddEntry, trackerAddTracker, trackerClear } from './tracker.ts';
 import {
   pageResidentProcessors,
   residentOffset,
@@ -129,7 +129,7 @@ function blockPopulatePagesCpu(m: Model, block: VaBlock, context: VaBlockContext
   if (!maskDifference(w, C_POPULATE, pw, po, block.w, B_CPU_ALLOCATED)) return;
   residentAnywhere(block, w, C_TMP);
   const sizes = m.params.uvm_cpu_chunk_allocation_sizes;
-  const into2m = block.startPage % PAGES_PER_BLOCK;
+  const into2m = pageInBlockExtent(block.startPage);
   for (let page = maskNextSet(w, C_POPULATE, 0, block.n); page < block.n; ) {
     let first = page;
     let outer = page + 1;
@@ -196,12 +196,13 @@ function blockPopulatePagesGpu(
   const state = vaBlockGpuStateGetAlloc(block, gpuId);
   const gpu = m.gpus[gpuId - 1];
   const w = context.w;
-  maskDifference(w, C_POPULATE, pw, po, state.w, G_RESIDENT);
-  maskAndNot(w, C_POPULATE, state.w, G_ALLOCATED);
+  // Mostly all pages have chunks: then it does not matter which of them are resident.
+  if (!maskDifference(w, C_POPULATE, pw, po, state.w, G_ALLOCATED)) return NV_OK;
+  maskAndNot(w, C_POPULATE, state.w, G_RESIDENT);
   if (maskIsEmpty(w, C_POPULATE)) return NV_OK;
   residentAnywhere(block, w, C_TMP);
   maskAndNot(w, C_TMP, block.w, B_DISCARDED);
-  const into2m = block.startPage % PAGES_PER_BLOCK;
+  const into2m = pageInBlockExtent(block.startPage);
   let push: Push | null = null;
   let status = NV_OK;
   for (let page = maskNextSet(w, C_POPULATE, 0, block.n); page < block.n; ) {
@@ -373,8 +374,9 @@ function copyFromMask(
     if (sw === null) continue;
     maskIntersection(w, C_SOURCE, w, wanted, sw, residentOffset(source));
     const dw = residentWords(block, destination);
-    if (dw !== null) maskAndNot(w, C_SOURCE, dw, residentOffset(destination));
-    if (migrated >= 0) maskAndNot(w, C_SOURCE, w, migrated);
+    // C_COPY has none of the destination's pages, and before the first copy nothing has migrated.
+    if (dw !== null && wanted !== C_COPY) maskAndNot(w, C_SOURCE, dw, residentOffset(destination));
+    if (migrated >= 0 && copied > 0) maskAndNot(w, C_SOURCE, w, migrated);
     copied += copyBetween(
       m,
       block,
@@ -406,14 +408,14 @@ function blockCopyResidentPages(
 ): void {
   const w = context.w;
   maskZero(w, C_MIGRATED);
-  maskCopy(w, C_COPY, pw, po);
   const dw = residentWords(block, destination);
-  if (dw !== null) maskAndNot(w, C_COPY, dw, residentOffset(destination));
+  if (dw === null) maskCopy(w, C_COPY, pw, po);
+  else maskDifference(w, C_COPY, pw, po, dw, residentOffset(destination));
   // Discarded pages hold nothing worth copying: they count as migrated.
-  maskIntersection(w, C_EXTRA, w, C_COPY, block.w, B_DISCARDED);
-  maskAndNot(w, C_COPY, w, C_EXTRA);
+  const discarded = maskIntersection(w, C_EXTRA, w, C_COPY, block.w, B_DISCARDED);
+  if (discarded) maskAndNot(w, C_COPY, w, C_EXTRA);
   const missing = maskWeight(w, C_COPY);
-  localTracker.length = 0;
+  trackerClear(localTracker);
   if (missing !== 0) {
     const staged = !maskIsEmpty(w, C_STAGED);
     if (destination === CPU_ID) {
@@ -453,7 +455,7 @@ function blockCopyResidentPages(
       }
     }
   }
-  maskOr(w, C_MIGRATED, w, C_EXTRA);
+  if (discarded) maskOr(w, C_MIGRATED, w, C_EXTRA);
   trackerAddTracker(block.tracker, localTracker);
 }
 
@@ -473,7 +475,7 @@ function copyStaged(
   const pages = maskWeight(w, C_STAGED);
   copyFromMask(m, block, context, CPU_ID, sources, C_STAGED, -1, prefetch, prefetchOffset, copyMode, true, pages);
   trackerAddTracker(block.tracker, localTracker);
-  localTracker.length = 0;
+  trackerClear(localTracker);
   maskDifference(w, C_SOURCE, w, C_STAGED, w, C_MIGRATED);
   copyBetween(m, block, context, destination, CPU_ID, prefetch, prefetchOffset, copyMode, false, localTracker);
   maskOr(w, C_MIGRATED, w, C_SOURCE);
@@ -500,8 +502,8 @@ export function vaBlockMakeResidentCopy(
   if (destination !== CPU_ID) vaBlockGpuStateGetAlloc(block, destination);
   const dw = residentWords(block, destination) as Uint32Array;
   const mapped = block.mapped;
-  maskDifference(w, C_UNMAP, pw, po, dw, residentOffset(destination));
-  if (mapped !== 0 && !maskIsEmpty(w, C_UNMAP)) vaBlockUnmapMask(m, block, context, mapped, w, C_UNMAP);
+  const moving = maskDifference(w, C_UNMAP, pw, po, dw, residentOffset(destination));
+  if (mapped !== 0 && moving) vaBlockUnmapMask(m, block, context, mapped, w, C_UNMAP);
   // Duplicated pages lose their other mappings even where the destination holds a copy.
   if (maskIntersects(pw, po, block.w, B_READ_DUPLICATED)) {
     maskIntersection(w, C_UNMAP, pw, po, block.w, B_READ_DUPLICATED);
@@ -527,10 +529,11 @@ function setFirstTouchResidency(
   const w = context.w;
   const dw = residentWords(block, destination) as Uint32Array;
   const offset = residentOffset(destination);
-  maskDifference(w, C_FIRST_TOUCH, pw, po, dw, offset);
-  maskOr(dw, offset, w, C_FIRST_TOUCH);
+  if (maskDifference(w, C_FIRST_TOUCH, pw, po, dw, offset)) {
+    maskOr(dw, offset, w, C_FIRST_TOUCH);
+    maskOr(w, C_CHANGED_RESIDENCY, w, C_FIRST_TOUCH);
+  }
   if (!maskIsEmpty(dw, offset)) block.resident |= 1 << destination;
-  maskOr(w, C_CHANGED_RESIDENCY, w, C_FIRST_TOUCH);
 }
 
 function updateEvicted(block: VaBlock, context: VaBlockContext, destination: number): void {
@@ -564,12 +567,12 @@ export function vaBlockMakeResidentFinish(
 ): void {
   const w = context.w;
   const cause = context.cause;
-  maskAnd(w, C_MIGRATED, pw, po);
+  const migrated = maskIntersection(w, C_MIGRATED, w, C_MIGRATED, pw, po);
   if (cause === CAUSE_API_MIGRATE || cause === CAUSE_API_SET_RANGE_GROUP || cause === CAUSE_API_TOOLS) {
     maskAndNot(block.w, B_DISCARDED, pw, po);
   }
   const dw = residentWords(block, destination) as Uint32Array;
-  if (!maskIsEmpty(w, C_MIGRATED)) {
+  if (migrated) {
     maskOr(dw, residentOffset(destination), w, C_MIGRATED);
     block.resident |= 1 << destination;
     maskOr(w, C_CHANGED_RESIDENCY, w, C_MIGRATED);

@@ -281,10 +281,8 @@ export function vaBlockMap(
 ): void {
   const w = context.w;
   const space = block.range.space;
-  maskCopy(w, C_MAP_RUNNING, pw, po);
   const have = id === CPU_ID ? block.w : vaBlockGpuStateGetAlloc(block, id).w;
-  maskAndNot(w, C_MAP_RUNNING, have, mappedOffset(id, protection));
-  if (maskIsEmpty(w, C_MAP_RUNNING)) return;
+  if (!maskDifference(w, C_MAP_RUNNING, pw, po, have, mappedOffset(id, protection))) return;
   // map_get_allowed_destinations: under read duplication, or for the preferred location, only local memory.
   const local = policyIsReadDuplicate(block) || block.range.policy.preferredLocation === id;
   let allowed = (local ? 1 << id : -1) & block.resident & space.processors.canAccess[id];

@@ -8,7 +8,7 @@
  * Left out: allocation retry (page tables never run out here), sparse entries, peer and DMA invalidates.
  */
 import { maskContainsRegion, maskNextClear, maskNextSet, maskTest } from '../../base/page_mask.ts';
-import { BIG_PAGES_PER_BLOCK, PAGES_PER_BIG_PAGE } from '../../base/units.ts';
+import { BIG_PAGES_PER_BLOCK, PAGES_PER_BIG_PAGE, pageInBigPage, pageInBlockExtent } from '../../base/units.ts';
 import {
   makePte,
   PTE_BIG_UNMAPPED,
@@ -49,7 +49,7 @@ const newState: NewPteState = { pteIs2m: false, needs4k: false, bigPtes: 0, bigP
 /** Size in pages of the CPU chunk behind a page: 512, 16 or 1. */
 export function cpuChunkPages(block: VaBlock, page: number): number {
   if (block.cpuChunk2m) return 512;
-  const piece = Math.floor(((block.startPage % 512) + page) / PAGES_PER_BIG_PAGE);
+  const piece = Math.floor((pageInBlockExtent(block.startPage) + page) / PAGES_PER_BIG_PAGE);
   return (block.cpuChunk64k & (1 << piece)) !== 0 ? PAGES_PER_BIG_PAGE : 1;
 }
 
@@ -60,7 +60,7 @@ export function cpuChunkPages(block: VaBlock, page: number): number {
 export function isBlockPhysContig(block: VaBlock, id: number): boolean {
   if (id !== CPU_ID) {
     if (block.n === 512 || block.n === 1) return true;
-    return block.n === PAGES_PER_BIG_PAGE && block.startPage % PAGES_PER_BIG_PAGE === 0;
+    return block.n === PAGES_PER_BIG_PAGE && pageInBigPage(block.startPage) === 0;
   }
   if (block.n === 512) return block.cpuChunk2m;
   if (block.n === 1) return true;

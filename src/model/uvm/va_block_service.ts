@@ -185,11 +185,10 @@ function computeNewPermissions(
   const pages = newResidencyOffset(residency);
   const single = mappingsOffset(0);
   let protections = 0;
-  maskCopy(w, single, w, pages);
   const native = block.range.space.processors.hasNativeAtomics[residency];
   const policy = block.range.policy.readDuplication;
   if ((native & (1 << processor)) !== 0 && policy !== READ_DUPLICATION_ENABLED) {
-    maskAnd(w, single, block.w, B_DISCARDED);
+    maskCopy(w, single, block.w, B_DISCARDED);
     const others = block.mapped & ~native;
     for (let id = processorFirst(others); id !== INVALID_ID; id = processorNext(others, id)) {
       const words = id === CPU_ID ? block.w : (block.gpus[id - 1] as BlockGpuState).w;
@@ -199,6 +198,8 @@ function computeNewPermissions(
     maskAnd(w, single, w, pages);
     const everything = mappingsOffset(PROT_READ_WRITE_ATOMIC);
     if (maskDifference(w, everything, w, pages, w, single)) protections |= 1 << PROT_READ_WRITE_ATOMIC;
+  } else {
+    maskCopy(w, single, w, pages);
   }
   for (let p = maskNextSet(w, single, 0, block.n); p < block.n; p = maskNextSet(w, single, p + 1, block.n)) {
     const protection = computeNewPermission(block, p, processor, residency, context.accessType[p]);
