@@ -27,6 +27,7 @@ export * from '../../model/uvm/status.ts';
 /** errno values of Linux on x86-64 that the driver's files give. */
 export const ERRNO = {
   EPERM: 1,
+  ESRCH: 3,
   EIO: 5,
   EBADF: 9,
   EAGAIN: 11,
