@@ -25,6 +25,13 @@ import { createSession } from '../src/scenario/session.ts';
 import { logEvents } from '../src/trace/log_events.ts';
 
 const ALL = { offset: 0, length: 4194304 };
+/** A page that CPU and GPU take from each other until one of them is held off. */
+const PING_PONG = Array.from({ length: 12 }, (_, i) => ({
+  on: i % 2 === 0 ? 'gpu0' : 'cpu',
+  do: 'write',
+  buffer: 'a',
+  pages: [800],
+}));
 const STEPS = [
   { on: 'cpu', do: 'write', buffer: 'a', ...ALL, stride: 4096 },
   { on: 'gpu0', do: 'read', buffer: 'a', pages: [0, 1, 700, 3, 900] },
@@ -55,6 +62,7 @@ const STEPS = [
     cpuWrites: 40,
     cpuPauseMicroseconds: 20,
   },
+  ...PING_PONG,
 ];
 
 /** A run of STEPS with queues of both versions attached by another process from the start. */

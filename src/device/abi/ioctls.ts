@@ -19,7 +19,7 @@ export interface Ioctl<L extends AnyLayout = AnyLayout> {
 }
 
 /** An ioctl whose name is that of its parameters without the end. */
-export function ioctl<L extends Layout>(number: number, params: L, device: IoctlDevice = 'uvm'): Ioctl<L> {
+export function defineIoctl<L extends Layout>(number: number, params: L, device: IoctlDevice = 'uvm'): Ioctl<L> {
   return { name: params.name.replace(/_PARAMS$/, ''), number, device, params };
 }
 
@@ -75,9 +75,15 @@ const uuidTable = (name: string) => layout(name, 16, { tablePtr: field('u64', 0)
 
 /** Every ioctl that the driver routes, tests apart. */
 export const IOCTL = {
-  INITIALIZE: ioctl(0x30000001, layout('UVM_INITIALIZE_PARAMS', 16, { flags: field('u64', 0), rmStatus: status(8) })),
-  MM_INITIALIZE: ioctl(75, layout('UVM_MM_INITIALIZE_PARAMS', 8, { uvmFd: field('s32', 0), rmStatus: status(4) })),
-  REGISTER_GPU: ioctl(
+  INITIALIZE: defineIoctl(
+    0x30000001,
+    layout('UVM_INITIALIZE_PARAMS', 16, { flags: field('u64', 0), rmStatus: status(8) }),
+  ),
+  MM_INITIALIZE: defineIoctl(
+    75,
+    layout('UVM_MM_INITIALIZE_PARAMS', 8, { uvmFd: field('s32', 0), rmStatus: status(4) }),
+  ),
+  REGISTER_GPU: defineIoctl(
     37,
     layout('UVM_REGISTER_GPU_PARAMS', 40, {
       gpuUuid: field('uuid', 0),
@@ -89,8 +95,8 @@ export const IOCTL = {
       rmStatus: status(36),
     }),
   ),
-  UNREGISTER_GPU: ioctl(38, gpuOnly('UVM_UNREGISTER_GPU_PARAMS')),
-  REGISTER_GPU_VASPACE: ioctl(
+  UNREGISTER_GPU: defineIoctl(38, gpuOnly('UVM_UNREGISTER_GPU_PARAMS')),
+  REGISTER_GPU_VASPACE: defineIoctl(
     25,
     layout('UVM_REGISTER_GPU_VASPACE_PARAMS', 32, {
       gpuUuid: field('uuid', 0),
@@ -100,8 +106,8 @@ export const IOCTL = {
       rmStatus: status(28),
     }),
   ),
-  UNREGISTER_GPU_VASPACE: ioctl(26, gpuOnly('UVM_UNREGISTER_GPU_VASPACE_PARAMS')),
-  REGISTER_CHANNEL: ioctl(
+  UNREGISTER_GPU_VASPACE: defineIoctl(26, gpuOnly('UVM_UNREGISTER_GPU_VASPACE_PARAMS')),
+  REGISTER_CHANNEL: defineIoctl(
     27,
     layout('UVM_REGISTER_CHANNEL_PARAMS', 56, {
       gpuUuid: field('uuid', 0),
@@ -113,7 +119,7 @@ export const IOCTL = {
       rmStatus: status(48),
     }),
   ),
-  UNREGISTER_CHANNEL: ioctl(
+  UNREGISTER_CHANNEL: defineIoctl(
     28,
     layout('UVM_UNREGISTER_CHANNEL_PARAMS', 28, {
       gpuUuid: field('uuid', 0),
@@ -122,13 +128,13 @@ export const IOCTL = {
       rmStatus: status(24),
     }),
   ),
-  ENABLE_PEER_ACCESS: ioctl(29, peers('UVM_ENABLE_PEER_ACCESS_PARAMS')),
-  DISABLE_PEER_ACCESS: ioctl(30, peers('UVM_DISABLE_PEER_ACCESS_PARAMS')),
-  PAGEABLE_MEM_ACCESS: ioctl(
+  ENABLE_PEER_ACCESS: defineIoctl(29, peers('UVM_ENABLE_PEER_ACCESS_PARAMS')),
+  DISABLE_PEER_ACCESS: defineIoctl(30, peers('UVM_DISABLE_PEER_ACCESS_PARAMS')),
+  PAGEABLE_MEM_ACCESS: defineIoctl(
     39,
     layout('UVM_PAGEABLE_MEM_ACCESS_PARAMS', 8, { pageableMemAccess: field('bool', 0), rmStatus: status(4) }),
   ),
-  PAGEABLE_MEM_ACCESS_ON_GPU: ioctl(
+  PAGEABLE_MEM_ACCESS_ON_GPU: defineIoctl(
     70,
     layout('UVM_PAGEABLE_MEM_ACCESS_ON_GPU_PARAMS', 24, {
       gpuUuid: field('uuid', 0),
@@ -136,11 +142,17 @@ export const IOCTL = {
       rmStatus: status(20),
     }),
   ),
-  ENABLE_SYSTEM_WIDE_ATOMICS: ioctl(54, gpuOnly('UVM_ENABLE_SYSTEM_WIDE_ATOMICS_PARAMS')),
-  DISABLE_SYSTEM_WIDE_ATOMICS: ioctl(55, gpuOnly('UVM_DISABLE_SYSTEM_WIDE_ATOMICS_PARAMS')),
-  CLEAN_UP_ZOMBIE_RESOURCES: ioctl(69, layout('UVM_CLEAN_UP_ZOMBIE_RESOURCES_PARAMS', 4, { rmStatus: status(0) })),
-  CLEAR_ALL_ACCESS_COUNTERS: ioctl(79, layout('UVM_CLEAR_ALL_ACCESS_COUNTERS_PARAMS', 4, { rmStatus: status(0) })),
-  SET_PREFERRED_LOCATION: ioctl(
+  ENABLE_SYSTEM_WIDE_ATOMICS: defineIoctl(54, gpuOnly('UVM_ENABLE_SYSTEM_WIDE_ATOMICS_PARAMS')),
+  DISABLE_SYSTEM_WIDE_ATOMICS: defineIoctl(55, gpuOnly('UVM_DISABLE_SYSTEM_WIDE_ATOMICS_PARAMS')),
+  CLEAN_UP_ZOMBIE_RESOURCES: defineIoctl(
+    69,
+    layout('UVM_CLEAN_UP_ZOMBIE_RESOURCES_PARAMS', 4, { rmStatus: status(0) }),
+  ),
+  CLEAR_ALL_ACCESS_COUNTERS: defineIoctl(
+    79,
+    layout('UVM_CLEAR_ALL_ACCESS_COUNTERS_PARAMS', 4, { rmStatus: status(0) }),
+  ),
+  SET_PREFERRED_LOCATION: defineIoctl(
     42,
     layout('UVM_SET_PREFERRED_LOCATION_PARAMS', 40, {
       requestedBase: field('u64', 0),
@@ -150,12 +162,12 @@ export const IOCTL = {
       rmStatus: status(36),
     }),
   ),
-  UNSET_PREFERRED_LOCATION: ioctl(43, range('UVM_UNSET_PREFERRED_LOCATION_PARAMS')),
-  SET_ACCESSED_BY: ioctl(46, rangeAndGpu('UVM_SET_ACCESSED_BY_PARAMS')),
-  UNSET_ACCESSED_BY: ioctl(47, rangeAndGpu('UVM_UNSET_ACCESSED_BY_PARAMS')),
-  ENABLE_READ_DUPLICATION: ioctl(44, range('UVM_ENABLE_READ_DUPLICATION_PARAMS')),
-  DISABLE_READ_DUPLICATION: ioctl(45, range('UVM_DISABLE_READ_DUPLICATION_PARAMS')),
-  MIGRATE: ioctl(
+  UNSET_PREFERRED_LOCATION: defineIoctl(43, range('UVM_UNSET_PREFERRED_LOCATION_PARAMS')),
+  SET_ACCESSED_BY: defineIoctl(46, rangeAndGpu('UVM_SET_ACCESSED_BY_PARAMS')),
+  UNSET_ACCESSED_BY: defineIoctl(47, rangeAndGpu('UVM_UNSET_ACCESSED_BY_PARAMS')),
+  ENABLE_READ_DUPLICATION: defineIoctl(44, range('UVM_ENABLE_READ_DUPLICATION_PARAMS')),
+  DISABLE_READ_DUPLICATION: defineIoctl(45, range('UVM_DISABLE_READ_DUPLICATION_PARAMS')),
+  MIGRATE: defineIoctl(
     51,
     layout('UVM_MIGRATE_PARAMS', 80, {
       base: field('u64', 0),
@@ -170,7 +182,7 @@ export const IOCTL = {
       rmStatus: status(72),
     }),
   ),
-  MIGRATE_RANGE_GROUP: ioctl(
+  MIGRATE_RANGE_GROUP: defineIoctl(
     53,
     layout('UVM_MIGRATE_RANGE_GROUP_PARAMS', 32, {
       rangeGroupId: field('u64', 0),
@@ -178,7 +190,7 @@ export const IOCTL = {
       rmStatus: status(24),
     }),
   ),
-  DISCARD: ioctl(
+  DISCARD: defineIoctl(
     80,
     layout('UVM_DISCARD_PARAMS', 32, {
       base: field('u64', 0),
@@ -187,9 +199,9 @@ export const IOCTL = {
       rmStatus: status(24),
     }),
   ),
-  CREATE_RANGE_GROUP: ioctl(23, rangeGroup('UVM_CREATE_RANGE_GROUP_PARAMS')),
-  DESTROY_RANGE_GROUP: ioctl(24, rangeGroup('UVM_DESTROY_RANGE_GROUP_PARAMS')),
-  SET_RANGE_GROUP: ioctl(
+  CREATE_RANGE_GROUP: defineIoctl(23, rangeGroup('UVM_CREATE_RANGE_GROUP_PARAMS')),
+  DESTROY_RANGE_GROUP: defineIoctl(24, rangeGroup('UVM_DESTROY_RANGE_GROUP_PARAMS')),
+  SET_RANGE_GROUP: defineIoctl(
     31,
     layout('UVM_SET_RANGE_GROUP_PARAMS', 32, {
       rangeGroupId: field('u64', 0),
@@ -198,9 +210,9 @@ export const IOCTL = {
       rmStatus: status(24),
     }),
   ),
-  PREVENT_MIGRATION_RANGE_GROUPS: ioctl(40, rangeGroups('UVM_PREVENT_MIGRATION_RANGE_GROUPS_PARAMS')),
-  ALLOW_MIGRATION_RANGE_GROUPS: ioctl(41, rangeGroups('UVM_ALLOW_MIGRATION_RANGE_GROUPS_PARAMS')),
-  POPULATE_PAGEABLE: ioctl(
+  PREVENT_MIGRATION_RANGE_GROUPS: defineIoctl(40, rangeGroups('UVM_PREVENT_MIGRATION_RANGE_GROUPS_PARAMS')),
+  ALLOW_MIGRATION_RANGE_GROUPS: defineIoctl(41, rangeGroups('UVM_ALLOW_MIGRATION_RANGE_GROUPS_PARAMS')),
+  POPULATE_PAGEABLE: defineIoctl(
     71,
     layout('UVM_POPULATE_PAGEABLE_PARAMS', 24, {
       base: field('u64', 0),
@@ -209,7 +221,7 @@ export const IOCTL = {
       rmStatus: status(20),
     }),
   ),
-  VALIDATE_VA_RANGE: ioctl(
+  VALIDATE_VA_RANGE: defineIoctl(
     72,
     layout('UVM_VALIDATE_VA_RANGE_PARAMS', 24, {
       base: field('u64', 0),
@@ -217,7 +229,7 @@ export const IOCTL = {
       rmStatus: status(16),
     }),
   ),
-  CREATE_EXTERNAL_RANGE: ioctl(
+  CREATE_EXTERNAL_RANGE: defineIoctl(
     73,
     layout('UVM_CREATE_EXTERNAL_RANGE_PARAMS', 24, {
       base: field('u64', 0),
@@ -225,7 +237,7 @@ export const IOCTL = {
       rmStatus: status(16),
     }),
   ),
-  MAP_EXTERNAL_ALLOCATION: ioctl(
+  MAP_EXTERNAL_ALLOCATION: defineIoctl(
     33,
     layout('UVM_MAP_EXTERNAL_ALLOCATION_PARAMS', 9264, {
       base: field('u64', 0),
@@ -239,14 +251,14 @@ export const IOCTL = {
       rmStatus: status(9260),
     }),
   ),
-  MAP_EXTERNAL_SPARSE: ioctl(74, rangeAndGpu('UVM_MAP_EXTERNAL_SPARSE_PARAMS')),
-  UNMAP_EXTERNAL: ioctl(66, rangeAndGpu('UVM_UNMAP_EXTERNAL_PARAMS')),
-  FREE: ioctl(
+  MAP_EXTERNAL_SPARSE: defineIoctl(74, rangeAndGpu('UVM_MAP_EXTERNAL_SPARSE_PARAMS')),
+  UNMAP_EXTERNAL: defineIoctl(66, rangeAndGpu('UVM_UNMAP_EXTERNAL_PARAMS')),
+  FREE: defineIoctl(
     34,
     layout('UVM_FREE_PARAMS', 24, { base: field('u64', 0), length: field('u64', 8), rmStatus: status(16) }),
   ),
-  MAP_DYNAMIC_PARALLELISM_REGION: ioctl(65, rangeAndGpu('UVM_MAP_DYNAMIC_PARALLELISM_REGION_PARAMS')),
-  ALLOC_SEMAPHORE_POOL: ioctl(
+  MAP_DYNAMIC_PARALLELISM_REGION: defineIoctl(65, rangeAndGpu('UVM_MAP_DYNAMIC_PARALLELISM_REGION_PARAMS')),
+  ALLOC_SEMAPHORE_POOL: defineIoctl(
     68,
     layout('UVM_ALLOC_SEMAPHORE_POOL_PARAMS', 9248, {
       base: field('u64', 0),
@@ -256,7 +268,7 @@ export const IOCTL = {
       rmStatus: status(9240),
     }),
   ),
-  ALLOC_DEVICE_P2P: ioctl(
+  ALLOC_DEVICE_P2P: defineIoctl(
     78,
     layout('UVM_ALLOC_DEVICE_P2P_PARAMS', 56, {
       base: field('u64', 0),
@@ -269,7 +281,7 @@ export const IOCTL = {
       rmStatus: status(52),
     }),
   ),
-  TOOLS_READ_PROCESS_MEMORY: ioctl(
+  TOOLS_READ_PROCESS_MEMORY: defineIoctl(
     62,
     layout('UVM_TOOLS_READ_PROCESS_MEMORY_PARAMS', 40, {
       buffer: field('u64', 0),
@@ -279,7 +291,7 @@ export const IOCTL = {
       rmStatus: status(32),
     }),
   ),
-  TOOLS_WRITE_PROCESS_MEMORY: ioctl(
+  TOOLS_WRITE_PROCESS_MEMORY: defineIoctl(
     63,
     layout('UVM_TOOLS_WRITE_PROCESS_MEMORY_PARAMS', 40, {
       buffer: field('u64', 0),
@@ -289,12 +301,12 @@ export const IOCTL = {
       rmStatus: status(32),
     }),
   ),
-  TOOLS_GET_PROCESSOR_UUID_TABLE: ioctl(64, uuidTable('UVM_TOOLS_GET_PROCESSOR_UUID_TABLE_PARAMS')),
-  TOOLS_GET_PROCESSOR_UUID_TABLE_V2: ioctl(77, uuidTable('UVM_TOOLS_GET_PROCESSOR_UUID_TABLE_V2_PARAMS')),
-  TOOLS_FLUSH_EVENTS: ioctl(67, layout('UVM_TOOLS_FLUSH_EVENTS_PARAMS', 4, { rmStatus: status(0) })),
-  TOOLS_INIT_EVENT_TRACKER: ioctl(56, eventTracker('UVM_TOOLS_INIT_EVENT_TRACKER_PARAMS'), 'tools'),
-  TOOLS_INIT_EVENT_TRACKER_V2: ioctl(76, eventTracker('UVM_TOOLS_INIT_EVENT_TRACKER_V2_PARAMS'), 'tools'),
-  TOOLS_SET_NOTIFICATION_THRESHOLD: ioctl(
+  TOOLS_GET_PROCESSOR_UUID_TABLE: defineIoctl(64, uuidTable('UVM_TOOLS_GET_PROCESSOR_UUID_TABLE_PARAMS')),
+  TOOLS_GET_PROCESSOR_UUID_TABLE_V2: defineIoctl(77, uuidTable('UVM_TOOLS_GET_PROCESSOR_UUID_TABLE_V2_PARAMS')),
+  TOOLS_FLUSH_EVENTS: defineIoctl(67, layout('UVM_TOOLS_FLUSH_EVENTS_PARAMS', 4, { rmStatus: status(0) })),
+  TOOLS_INIT_EVENT_TRACKER: defineIoctl(56, eventTracker('UVM_TOOLS_INIT_EVENT_TRACKER_PARAMS'), 'tools'),
+  TOOLS_INIT_EVENT_TRACKER_V2: defineIoctl(76, eventTracker('UVM_TOOLS_INIT_EVENT_TRACKER_V2_PARAMS'), 'tools'),
+  TOOLS_SET_NOTIFICATION_THRESHOLD: defineIoctl(
     57,
     layout('UVM_TOOLS_SET_NOTIFICATION_THRESHOLD_PARAMS', 8, {
       notificationThreshold: field('u32', 0),
@@ -302,14 +314,14 @@ export const IOCTL = {
     }),
     'tools',
   ),
-  TOOLS_EVENT_QUEUE_ENABLE_EVENTS: ioctl(58, eventTypes('UVM_TOOLS_EVENT_QUEUE_ENABLE_EVENTS_PARAMS'), 'tools'),
-  TOOLS_EVENT_QUEUE_DISABLE_EVENTS: ioctl(59, eventTypes('UVM_TOOLS_EVENT_QUEUE_DISABLE_EVENTS_PARAMS'), 'tools'),
-  TOOLS_ENABLE_COUNTERS: ioctl(
+  TOOLS_EVENT_QUEUE_ENABLE_EVENTS: defineIoctl(58, eventTypes('UVM_TOOLS_EVENT_QUEUE_ENABLE_EVENTS_PARAMS'), 'tools'),
+  TOOLS_EVENT_QUEUE_DISABLE_EVENTS: defineIoctl(59, eventTypes('UVM_TOOLS_EVENT_QUEUE_DISABLE_EVENTS_PARAMS'), 'tools'),
+  TOOLS_ENABLE_COUNTERS: defineIoctl(
     60,
     layout('UVM_TOOLS_ENABLE_COUNTERS_PARAMS', 16, { counterTypeFlags: field('u64', 0), rmStatus: status(8) }),
     'tools',
   ),
-  TOOLS_DISABLE_COUNTERS: ioctl(
+  TOOLS_DISABLE_COUNTERS: defineIoctl(
     61,
     layout('UVM_TOOLS_DISABLE_COUNTERS_PARAMS', 16, { counterTypeFlags: field('u64', 0), rmStatus: status(8) }),
     'tools',
@@ -340,7 +352,7 @@ export const UUID_TABLE_V2_ENTRIES = 257;
 /** The copy routine's ioctls under the numbers given. */
 export function copyIoctls(numbers: CopyIoctlNumbers = COPY_IOCTL_NUMBERS) {
   return {
-    SET_COPY_FROM_ADDRESS: ioctl(
+    SET_COPY_FROM_ADDRESS: defineIoctl(
       numbers.setCopyFromAddress,
       layout('UVM_SET_COPY_FROM_ADDRESS_PARAMS', 24, {
         address: field('u64', 0),
@@ -349,7 +361,7 @@ export function copyIoctls(numbers: CopyIoctlNumbers = COPY_IOCTL_NUMBERS) {
         rmStatus: status(20),
       }),
     ),
-    SET_NEXT_COPY_ADDRESS: ioctl(
+    SET_NEXT_COPY_ADDRESS: defineIoctl(
       numbers.setNextCopyAddress,
       layout('UVM_SET_NEXT_COPY_ADDRESS_PARAMS', 48, {
         address: field('u64', 0),
@@ -362,7 +374,7 @@ export function copyIoctls(numbers: CopyIoctlNumbers = COPY_IOCTL_NUMBERS) {
         trackingSemaphoreValue: field('u64', 40),
       }),
     ),
-    COPY_STATUS: ioctl(
+    COPY_STATUS: defineIoctl(
       numbers.copyStatus,
       layout('UVM_COPY_STATUS_PARAMS', 40, {
         token: field('u64', 0),

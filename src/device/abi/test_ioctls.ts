@@ -9,7 +9,7 @@
  * contexts (278 to 282), VA_SPACE_MM_OR_CURRENT_RETAIN (289), 293 to 296, 298, 299, 301 to 303 and 305 to 308.
  */
 import { EVENT_ENTRY_BYTES_V1, EVENT_ENTRY_BYTES_V2 } from './events.ts';
-import { ioctl } from './ioctls.ts';
+import { defineIoctl } from './ioctls.ts';
 import { field, layout, list } from './layout.ts';
 
 /** Processors that a VA space can have, the CPU among them: length of the lists of processors below. */
@@ -22,7 +22,7 @@ const peers = (name: string) =>
 
 /** By the driver's name without UVM_TEST_. Ends of ranges are inclusive. */
 export const TEST_IOCTL = {
-  GET_GPU_REF_COUNT: ioctl(
+  GET_GPU_REF_COUNT: defineIoctl(
     200,
     layout('UVM_TEST_GET_GPU_REF_COUNT_PARAMS', 32, {
       gpuUuid: field('uuid', 0),
@@ -30,9 +30,9 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(24),
     }),
   ),
-  RNG_SANITY: ioctl(201, plain('UVM_TEST_RNG_SANITY_PARAMS')),
-  RANGE_TREE_DIRECTED: ioctl(202, plain('UVM_TEST_RANGE_TREE_DIRECTED_PARAMS')),
-  VA_RANGE_INFO: ioctl(
+  RNG_SANITY: defineIoctl(201, plain('UVM_TEST_RNG_SANITY_PARAMS')),
+  RANGE_TREE_DIRECTED: defineIoctl(202, plain('UVM_TEST_RANGE_TREE_DIRECTED_PARAMS')),
+  VA_RANGE_INFO: defineIoctl(
     204,
     layout('UVM_TEST_VA_RANGE_INFO_PARAMS', 4200, {
       lookupAddress: field('u64', 0),
@@ -52,9 +52,9 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(4192),
     }),
   ),
-  RM_MEM_SANITY: ioctl(205, plain('UVM_TEST_RM_MEM_SANITY_PARAMS')),
-  GPU_SEMAPHORE_SANITY: ioctl(206, plain('UVM_TEST_GPU_SEMAPHORE_SANITY_PARAMS')),
-  PEER_REF_COUNT: ioctl(
+  RM_MEM_SANITY: defineIoctl(205, plain('UVM_TEST_RM_MEM_SANITY_PARAMS')),
+  GPU_SEMAPHORE_SANITY: defineIoctl(206, plain('UVM_TEST_GPU_SEMAPHORE_SANITY_PARAMS')),
+  PEER_REF_COUNT: defineIoctl(
     207,
     layout('UVM_TEST_PEER_REF_COUNT_PARAMS', 48, {
       gpuUuidA: field('uuid', 0),
@@ -63,19 +63,19 @@ export const TEST_IOCTL = {
       count: field('u64', 40),
     }),
   ),
-  VA_RANGE_SPLIT: ioctl(
+  VA_RANGE_SPLIT: defineIoctl(
     208,
     layout('UVM_TEST_VA_RANGE_SPLIT_PARAMS', 16, { splitAddress: field('u64', 0), rmStatus: rmStatus(8) }),
   ),
-  VA_RANGE_INJECT_SPLIT_ERROR: ioctl(
+  VA_RANGE_INJECT_SPLIT_ERROR: defineIoctl(
     209,
     layout('UVM_TEST_VA_RANGE_INJECT_SPLIT_ERROR_PARAMS', 16, {
       lookupAddress: field('u64', 0),
       rmStatus: rmStatus(8),
     }),
   ),
-  PAGE_TREE: ioctl(210, plain('UVM_TEST_PAGE_TREE_PARAMS')),
-  CHANGE_PTE_MAPPING: ioctl(
+  PAGE_TREE: defineIoctl(210, plain('UVM_TEST_PAGE_TREE_PARAMS')),
+  CHANGE_PTE_MAPPING: defineIoctl(
     211,
     layout('UVM_TEST_CHANGE_PTE_MAPPING_PARAMS', 32, {
       uuid: field('uuid', 0),
@@ -84,13 +84,13 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(28),
     }),
   ),
-  TRACKER_SANITY: ioctl(212, plain('UVM_TEST_TRACKER_SANITY_PARAMS')),
-  PUSH_SANITY: ioctl(
+  TRACKER_SANITY: defineIoctl(212, plain('UVM_TEST_TRACKER_SANITY_PARAMS')),
+  PUSH_SANITY: defineIoctl(
     213,
     layout('UVM_TEST_PUSH_SANITY_PARAMS', 8, { skipTimestampTest: field('bool', 0), rmStatus: rmStatus(4) }),
   ),
-  CHANNEL_SANITY: ioctl(214, plain('UVM_TEST_CHANNEL_SANITY_PARAMS')),
-  CHANNEL_STRESS: ioctl(
+  CHANNEL_SANITY: defineIoctl(214, plain('UVM_TEST_CHANNEL_SANITY_PARAMS')),
+  CHANNEL_STRESS: defineIoctl(
     215,
     layout('UVM_TEST_CHANNEL_STRESS_PARAMS', 28, {
       mode: field('u32', 0),
@@ -102,11 +102,11 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(24),
     }),
   ),
-  CE_SANITY: ioctl(
+  CE_SANITY: defineIoctl(
     216,
     layout('UVM_TEST_CE_SANITY_PARAMS', 8, { skipTimestampTest: field('bool', 0), rmStatus: rmStatus(4) }),
   ),
-  VA_BLOCK_INFO: ioctl(
+  VA_BLOCK_INFO: defineIoctl(
     217,
     layout('UVM_TEST_VA_BLOCK_INFO_PARAMS', 32, {
       lookupAddress: field('u64', 0),
@@ -115,10 +115,10 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(24),
     }),
   ),
-  LOCK_SANITY: ioctl(218, plain('UVM_TEST_LOCK_SANITY_PARAMS')),
-  PERF_UTILS_SANITY: ioctl(219, plain('UVM_TEST_PERF_UTILS_SANITY_PARAMS')),
-  KVMALLOC: ioctl(220, plain('UVM_TEST_KVMALLOC_PARAMS')),
-  PMM_QUERY: ioctl(
+  LOCK_SANITY: defineIoctl(218, plain('UVM_TEST_LOCK_SANITY_PARAMS')),
+  PERF_UTILS_SANITY: defineIoctl(219, plain('UVM_TEST_PERF_UTILS_SANITY_PARAMS')),
+  KVMALLOC: defineIoctl(220, plain('UVM_TEST_KVMALLOC_PARAMS')),
+  PMM_QUERY: defineIoctl(
     221,
     layout('UVM_TEST_PMM_QUERY_PARAMS', 40, {
       gpuUuid: field('uuid', 0),
@@ -127,7 +127,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(32),
     }),
   ),
-  PMM_CHECK_LEAK: ioctl(
+  PMM_CHECK_LEAK: defineIoctl(
     222,
     layout('UVM_TEST_PMM_CHECK_LEAK_PARAMS', 48, {
       gpuUuid: field('uuid', 0),
@@ -137,8 +137,8 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(40),
     }),
   ),
-  PERF_EVENTS_SANITY: ioctl(223, plain('UVM_TEST_PERF_EVENTS_SANITY_PARAMS')),
-  PERF_MODULE_SANITY: ioctl(
+  PERF_EVENTS_SANITY: defineIoctl(223, plain('UVM_TEST_PERF_EVENTS_SANITY_PARAMS')),
+  PERF_MODULE_SANITY: defineIoctl(
     224,
     layout('UVM_TEST_PERF_MODULE_SANITY_PARAMS', 16, {
       address: field('u64', 0),
@@ -146,7 +146,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(12),
     }),
   ),
-  RANGE_ALLOCATOR_SANITY: ioctl(
+  RANGE_ALLOCATOR_SANITY: defineIoctl(
     225,
     layout('UVM_TEST_RANGE_ALLOCATOR_SANITY_PARAMS', 16, {
       verbose: field('u32', 0),
@@ -155,11 +155,11 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(12),
     }),
   ),
-  FAULT_BUFFER_FLUSH: ioctl(
+  FAULT_BUFFER_FLUSH: defineIoctl(
     227,
     layout('UVM_TEST_FAULT_BUFFER_FLUSH_PARAMS', 16, { iterations: field('u64', 0), rmStatus: rmStatus(8) }),
   ),
-  INJECT_TOOLS_EVENT: ioctl(
+  INJECT_TOOLS_EVENT: defineIoctl(
     228,
     layout('UVM_TEST_INJECT_TOOLS_EVENT_PARAMS', 72, {
       entry: list('u8', 0, EVENT_ENTRY_BYTES_V1),
@@ -167,7 +167,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(68),
     }),
   ),
-  INCREMENT_TOOLS_COUNTER: ioctl(
+  INCREMENT_TOOLS_COUNTER: defineIoctl(
     229,
     layout('UVM_TEST_INCREMENT_TOOLS_COUNTER_PARAMS', 40, {
       amount: field('u64', 0),
@@ -177,9 +177,9 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(32),
     }),
   ),
-  MEM_SANITY: ioctl(230, plain('UVM_TEST_MEM_SANITY_PARAMS')),
-  MAKE_CHANNEL_STOPS_IMMEDIATE: ioctl(232, plain('UVM_TEST_MAKE_CHANNEL_STOPS_IMMEDIATE_PARAMS')),
-  VA_BLOCK_INJECT_ERROR: ioctl(
+  MEM_SANITY: defineIoctl(230, plain('UVM_TEST_MEM_SANITY_PARAMS')),
+  MAKE_CHANNEL_STOPS_IMMEDIATE: defineIoctl(232, plain('UVM_TEST_MAKE_CHANNEL_STOPS_IMMEDIATE_PARAMS')),
+  VA_BLOCK_INJECT_ERROR: defineIoctl(
     233,
     layout('UVM_TEST_VA_BLOCK_INJECT_ERROR_PARAMS', 48, {
       lookupAddress: field('u64', 0),
@@ -194,8 +194,8 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(40),
     }),
   ),
-  PEER_IDENTITY_MAPPINGS: ioctl(234, peers('UVM_TEST_PEER_IDENTITY_MAPPINGS_PARAMS')),
-  VA_RESIDENCY_INFO: ioctl(
+  PEER_IDENTITY_MAPPINGS: defineIoctl(234, peers('UVM_TEST_PEER_IDENTITY_MAPPINGS_PARAMS')),
+  VA_RESIDENCY_INFO: defineIoctl(
     235,
     layout('UVM_TEST_VA_RESIDENCY_INFO_PARAMS', 20856, {
       lookupAddress: field('u64', 0),
@@ -216,7 +216,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(20852),
     }),
   ),
-  PMM_ASYNC_ALLOC: ioctl(
+  PMM_ASYNC_ALLOC: defineIoctl(
     236,
     layout('UVM_TEST_PMM_ASYNC_ALLOC_PARAMS', 28, {
       gpuUuid: field('uuid', 0),
@@ -225,7 +225,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(24),
     }),
   ),
-  SET_PREFETCH_FILTERING: ioctl(
+  SET_PREFETCH_FILTERING: defineIoctl(
     237,
     layout('UVM_TEST_SET_PREFETCH_FILTERING_PARAMS', 24, {
       gpuUuid: field('uuid', 0),
@@ -233,8 +233,11 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(20),
     }),
   ),
-  PMM_SANITY: ioctl(240, layout('UVM_TEST_PMM_SANITY_PARAMS', 8, { mode: field('u32', 0), rmStatus: rmStatus(4) })),
-  INVALIDATE_TLB: ioctl(
+  PMM_SANITY: defineIoctl(
+    240,
+    layout('UVM_TEST_PMM_SANITY_PARAMS', 8, { mode: field('u32', 0), rmStatus: rmStatus(4) }),
+  ),
+  INVALIDATE_TLB: defineIoctl(
     241,
     layout('UVM_TEST_INVALIDATE_TLB_PARAMS', 48, {
       gpuUuid: field('uuid', 0),
@@ -246,8 +249,8 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(40),
     }),
   ),
-  VA_BLOCK: ioctl(242, plain('UVM_TEST_VA_BLOCK_PARAMS')),
-  EVICT_CHUNK: ioctl(
+  VA_BLOCK: defineIoctl(242, plain('UVM_TEST_VA_BLOCK_PARAMS')),
+  EVICT_CHUNK: defineIoctl(
     243,
     layout('UVM_TEST_EVICT_CHUNK_PARAMS', 64, {
       gpuUuid: field('uuid', 0),
@@ -259,20 +262,20 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(56),
     }),
   ),
-  FLUSH_DEFERRED_WORK: ioctl(
+  FLUSH_DEFERRED_WORK: defineIoctl(
     244,
     layout('UVM_TEST_FLUSH_DEFERRED_WORK_PARAMS', 8, { workType: field('u32', 0), rmStatus: rmStatus(4) }),
   ),
-  NV_KTHREAD_Q: ioctl(245, plain('UVM_TEST_NV_KTHREAD_Q_PARAMS')),
-  SET_PAGE_PREFETCH_POLICY: ioctl(
+  NV_KTHREAD_Q: defineIoctl(245, plain('UVM_TEST_NV_KTHREAD_Q_PARAMS')),
+  SET_PAGE_PREFETCH_POLICY: defineIoctl(
     246,
     layout('UVM_TEST_SET_PAGE_PREFETCH_POLICY_PARAMS', 8, { policy: field('u32', 0), rmStatus: rmStatus(4) }),
   ),
-  RANGE_GROUP_TREE: ioctl(
+  RANGE_GROUP_TREE: defineIoctl(
     247,
     layout('UVM_TEST_RANGE_GROUP_TREE_PARAMS', 40, { rangeGroupIds: list('u64', 0, 4), rmStatus: rmStatus(32) }),
   ),
-  RANGE_GROUP_RANGE_INFO: ioctl(
+  RANGE_GROUP_RANGE_INFO: defineIoctl(
     248,
     layout('UVM_TEST_RANGE_GROUP_RANGE_INFO_PARAMS', 40, {
       lookupAddress: field('u64', 0),
@@ -283,7 +286,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(36),
     }),
   ),
-  RANGE_GROUP_RANGE_COUNT: ioctl(
+  RANGE_GROUP_RANGE_COUNT: defineIoctl(
     249,
     layout('UVM_TEST_RANGE_GROUP_RANGE_COUNT_PARAMS', 24, {
       rangeGroupId: field('u64', 0),
@@ -291,25 +294,25 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(16),
     }),
   ),
-  GET_PREFETCH_FAULTS_REENABLE_LAPSE: ioctl(
+  GET_PREFETCH_FAULTS_REENABLE_LAPSE: defineIoctl(
     250,
     layout('UVM_TEST_GET_PREFETCH_FAULTS_REENABLE_LAPSE_PARAMS', 8, {
       milliseconds: field('u32', 0),
       rmStatus: rmStatus(4),
     }),
   ),
-  SET_PREFETCH_FAULTS_REENABLE_LAPSE: ioctl(
+  SET_PREFETCH_FAULTS_REENABLE_LAPSE: defineIoctl(
     251,
     layout('UVM_TEST_SET_PREFETCH_FAULTS_REENABLE_LAPSE_PARAMS', 8, {
       milliseconds: field('u32', 0),
       rmStatus: rmStatus(4),
     }),
   ),
-  GET_KERNEL_VIRTUAL_ADDRESS: ioctl(
+  GET_KERNEL_VIRTUAL_ADDRESS: defineIoctl(
     252,
     layout('UVM_TEST_GET_KERNEL_VIRTUAL_ADDRESS_PARAMS', 16, { address: field('u64', 0), rmStatus: rmStatus(8) }),
   ),
-  PMM_ALLOC_FREE_ROOT: ioctl(
+  PMM_ALLOC_FREE_ROOT: defineIoctl(
     254,
     layout('UVM_TEST_PMM_ALLOC_FREE_ROOT_PARAMS', 24, {
       gpuUuid: field('uuid', 0),
@@ -317,7 +320,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(20),
     }),
   ),
-  PMM_INJECT_PMA_EVICT_ERROR: ioctl(
+  PMM_INJECT_PMA_EVICT_ERROR: defineIoctl(
     255,
     layout('UVM_TEST_PMM_INJECT_PMA_EVICT_ERROR_PARAMS', 24, {
       gpuUuid: field('uuid', 0),
@@ -325,9 +328,9 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(20),
     }),
   ),
-  ENABLE_NVLINK_PEER_ACCESS: ioctl(260, peers('UVM_TEST_ENABLE_NVLINK_PEER_ACCESS_PARAMS')),
-  DISABLE_NVLINK_PEER_ACCESS: ioctl(261, peers('UVM_TEST_DISABLE_NVLINK_PEER_ACCESS_PARAMS')),
-  GET_PAGE_THRASHING_POLICY: ioctl(
+  ENABLE_NVLINK_PEER_ACCESS: defineIoctl(260, peers('UVM_TEST_ENABLE_NVLINK_PEER_ACCESS_PARAMS')),
+  DISABLE_NVLINK_PEER_ACCESS: defineIoctl(261, peers('UVM_TEST_DISABLE_NVLINK_PEER_ACCESS_PARAMS')),
+  GET_PAGE_THRASHING_POLICY: defineIoctl(
     262,
     layout('UVM_TEST_GET_PAGE_THRASHING_POLICY_PARAMS', 32, {
       policy: field('u32', 0),
@@ -337,7 +340,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(28),
     }),
   ),
-  SET_PAGE_THRASHING_POLICY: ioctl(
+  SET_PAGE_THRASHING_POLICY: defineIoctl(
     263,
     layout('UVM_TEST_SET_PAGE_THRASHING_POLICY_PARAMS', 24, {
       policy: field('u32', 0),
@@ -345,8 +348,8 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(16),
     }),
   ),
-  PMM_CHUNK_WITH_ELEVATED_PAGE: ioctl(269, plain('UVM_TEST_PMM_CHUNK_WITH_ELEVATED_PAGE_PARAMS')),
-  GET_GPU_TIME: ioctl(
+  PMM_CHUNK_WITH_ELEVATED_PAGE: defineIoctl(269, plain('UVM_TEST_PMM_CHUNK_WITH_ELEVATED_PAGE_PARAMS')),
+  GET_GPU_TIME: defineIoctl(
     270,
     layout('UVM_TEST_GET_GPU_TIME_PARAMS', 32, {
       gpuUuid: field('uuid', 0),
@@ -354,7 +357,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(24),
     }),
   ),
-  ACCESS_COUNTERS_ENABLED_BY_DEFAULT: ioctl(
+  ACCESS_COUNTERS_ENABLED_BY_DEFAULT: defineIoctl(
     271,
     layout('UVM_TEST_ACCESS_COUNTERS_ENABLED_BY_DEFAULT_PARAMS', 24, {
       gpuUuid: field('uuid', 0),
@@ -362,11 +365,11 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(20),
     }),
   ),
-  PMM_RELEASE_FREE_ROOT_CHUNKS: ioctl(
+  PMM_RELEASE_FREE_ROOT_CHUNKS: defineIoctl(
     273,
     layout('UVM_TEST_PMM_RELEASE_FREE_ROOT_CHUNKS_PARAMS', 20, { gpuUuid: field('uuid', 0), rmStatus: rmStatus(16) }),
   ),
-  DRAIN_REPLAYABLE_FAULTS: ioctl(
+  DRAIN_REPLAYABLE_FAULTS: defineIoctl(
     274,
     layout('UVM_TEST_DRAIN_REPLAYABLE_FAULTS_PARAMS', 32, {
       gpuUuid: field('uuid', 0),
@@ -374,7 +377,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(24),
     }),
   ),
-  PMA_GET_BATCH_SIZE: ioctl(
+  PMA_GET_BATCH_SIZE: defineIoctl(
     275,
     layout('UVM_TEST_PMA_GET_BATCH_SIZE_PARAMS', 32, {
       gpuUuid: field('uuid', 0),
@@ -382,7 +385,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(24),
     }),
   ),
-  PMM_QUERY_PMA_STATS: ioctl(
+  PMM_QUERY_PMA_STATS: defineIoctl(
     276,
     layout('UVM_TEST_PMM_QUERY_PMA_STATS_PARAMS', 72, {
       gpuUuid: field('uuid', 0),
@@ -395,23 +398,23 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(64),
     }),
   ),
-  GET_PAGEABLE_MEM_ACCESS_TYPE: ioctl(
+  GET_PAGEABLE_MEM_ACCESS_TYPE: defineIoctl(
     283,
     layout('UVM_TEST_GET_PAGEABLE_MEM_ACCESS_TYPE_PARAMS', 8, { type: field('u32', 0), rmStatus: rmStatus(4) }),
   ),
-  TOOLS_FLUSH_REPLAY_EVENTS: ioctl(
+  TOOLS_FLUSH_REPLAY_EVENTS: defineIoctl(
     284,
     layout('UVM_TEST_TOOLS_FLUSH_REPLAY_EVENTS_PARAMS', 20, { gpuUuid: field('uuid', 0), rmStatus: rmStatus(16) }),
   ),
-  REGISTER_UNLOAD_STATE_BUFFER: ioctl(
+  REGISTER_UNLOAD_STATE_BUFFER: defineIoctl(
     285,
     layout('UVM_TEST_REGISTER_UNLOAD_STATE_BUFFER_PARAMS', 16, {
       bufferAddress: field('u64', 0),
       rmStatus: rmStatus(8),
     }),
   ),
-  RB_TREE_DIRECTED: ioctl(286, plain('UVM_TEST_RB_TREE_DIRECTED_PARAMS')),
-  RB_TREE_RANDOM: ioctl(
+  RB_TREE_DIRECTED: defineIoctl(286, plain('UVM_TEST_RB_TREE_DIRECTED_PARAMS')),
+  RB_TREE_RANDOM: defineIoctl(
     287,
     layout('UVM_TEST_RB_TREE_RANDOM_PARAMS', 32, {
       iterations: field('u64', 0),
@@ -421,20 +424,20 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(24),
     }),
   ),
-  HOST_SANITY: ioctl(288, plain('UVM_TEST_HOST_SANITY_PARAMS')),
-  GET_USER_SPACE_END_ADDRESS: ioctl(
+  HOST_SANITY: defineIoctl(288, plain('UVM_TEST_HOST_SANITY_PARAMS')),
+  GET_USER_SPACE_END_ADDRESS: defineIoctl(
     290,
     layout('UVM_TEST_GET_USER_SPACE_END_ADDRESS_PARAMS', 16, {
       userSpaceEndAddress: field('u64', 0),
       rmStatus: rmStatus(8),
     }),
   ),
-  GET_CPU_CHUNK_ALLOC_SIZES: ioctl(
+  GET_CPU_CHUNK_ALLOC_SIZES: defineIoctl(
     291,
     layout('UVM_TEST_GET_CPU_CHUNK_ALLOC_SIZES_PARAMS', 16, { sizesMask: field('u64', 0), rmStatus: rmStatus(8) }),
   ),
-  CPU_CHUNK_API: ioctl(300, plain('UVM_TEST_CPU_CHUNK_API_PARAMS')),
-  INJECT_TOOLS_EVENT_V2: ioctl(
+  CPU_CHUNK_API: defineIoctl(300, plain('UVM_TEST_CPU_CHUNK_API_PARAMS')),
+  INJECT_TOOLS_EVENT_V2: defineIoctl(
     304,
     layout('UVM_TEST_INJECT_TOOLS_EVENT_V2_PARAMS', 80, {
       entry: list('u8', 0, EVENT_ENTRY_BYTES_V2),
@@ -442,7 +445,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(76),
     }),
   ),
-  QUERY_ACCESS_COUNTERS: ioctl(
+  QUERY_ACCESS_COUNTERS: defineIoctl(
     309,
     layout('UVM_TEST_QUERY_ACCESS_COUNTERS_PARAMS', 28, {
       gpuUuid: field('uuid', 0),
@@ -451,7 +454,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(24),
     }),
   ),
-  VA_BLOCK_DISCARD_STATUS: ioctl(
+  VA_BLOCK_DISCARD_STATUS: defineIoctl(
     310,
     layout('UVM_TEST_VA_BLOCK_DISCARD_STATUS_PARAMS', 16, {
       lookupAddress: field('u64', 0),
@@ -459,7 +462,7 @@ export const TEST_IOCTL = {
       rmStatus: rmStatus(12),
     }),
   ),
-  VA_BLOCK_DISCARD_CHECK_PMM_STATE: ioctl(
+  VA_BLOCK_DISCARD_CHECK_PMM_STATE: defineIoctl(
     311,
     layout('UVM_TEST_VA_BLOCK_DISCARD_CHECK_PMM_STATE_PARAMS', 32, {
       lookupAddress: field('u64', 0),

@@ -1,7 +1,7 @@
 /**
- * Models two tables of uvm_tools.c (driver 580.105.08), g_hal_to_tools_fault_type_table and
- * g_hal_to_tools_fault_access_type_table: what tools events call the fault types of the hardware and the access types of
- * the driver. Left out: the table of client types, since every client here is one of a GPC.
+ * Models two tables of uvm_tools.c (driver 580.105.08): g_hal_to_tools_fault_type_table and
+ * g_hal_to_tools_fault_access_type_table, what tools events call the fault types of the hardware and the access types
+ * of the driver. Left out: the table of client types, since every client here is one of a GPC.
  */
 
 /** By the hardware's fault type; 7 is none that tools have a name for. */
