@@ -1,7 +1,7 @@
 /**
  * The copy routine beside its rivals, on the model: the same pages, in the same state, brought to the CPU in four ways.
- * Each way is a run of its own that begins with the same steps. Explicit copies are two: into memory that was page-locked
- * before, and into plain memory, which the runtime has to copy through memory of its own.
+ * Each way is a run of its own that begins with the same steps. Explicit copies are two: into memory that was
+ * page-locked before, and into plain memory, which the runtime has to copy through memory of its own.
  */
 import { PAGE_SIZE } from '../base/units.ts';
 import { CPU_ID } from '../model/uvm/processors.ts';

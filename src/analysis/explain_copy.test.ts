@@ -98,7 +98,7 @@ describe('an armed copy', () => {
   it('reads as text', () => {
     const text = copyExplanationText(explanation);
     expect(text).toContain('Copy 1 of 1 in copies: armed, page 0 of a to page 0 of b');
-    expect(text).toMatch(/UVM GPU1 BH +a fault on the page is being serviced, [^]* held: ISR[^]*VA_BLOCK/);
+    expect(text).toMatch(/UVM GPU1 BH +a fault on the page is being serviced, [\s\S]* held: ISR[\s\S]*VA_BLOCK/);
     expect(text).toContain('The copy ended at +');
     for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(120);
   });

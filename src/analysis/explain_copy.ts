@@ -2,11 +2,13 @@
  * The life of one copy of the copy routine as a timeline: locks, stages, pushes and semaphore values, with the thread
  * that did each. The history runs once, from its start, with an observer.
  */
+
+import type { CopyStage, CopyStageDetail } from '../model/copy_routine/types.ts';
 import { LOCK_ORDER_NAMES } from '../model/kernel/lock.ts';
 import { CHANNELS_PER_GPU_MAX, channelGpu } from '../model/uvm/channel.ts';
 import { PURPOSE_NAMES } from '../model/uvm/push.ts';
 import { processorName } from '../model/uvm/va_space.ts';
-import type { CopyStage, CopyStageDetail, Why } from '../model/why.ts';
+import type { Why } from '../model/why.ts';
 import type { Run } from '../scenario/runner.ts';
 import type { CaseLine } from '../trace/case_file.ts';
 import { type CopyEntry, copyEntries } from '../trace/copies.ts';

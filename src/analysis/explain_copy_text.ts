@@ -28,11 +28,14 @@ function stageText(moment: CopyMoment & { kind: 'stage' }, form: string): string
         ? `B is managed: a stage of the kernel's, ${pages}`
         : `B is pinned writable, ${pages}`;
     case 'mapped':
-      return `the registered GPUs are kept, and B is mapped for DMA on ${counted(Number(moment.detail['gpus']), 'GPU')}`;
+      return `the GPUs are kept, and B is mapped for DMA on ${counted(Number(moment.detail['gpus']), 'GPU')}`;
     case 'listed':
       return form === 'armed' ? 'armed: the copy waits for its fault' : 'the copy is on the list of its VA space';
     case 'claimed':
-      return `a fault on the page is being serviced, and this bottom half takes the copy; held: ${list(moment.held.map(lockText))}`;
+      return (
+        'a fault on the page is being serviced, and this bottom half takes the copy; ' +
+        `held: ${list(moment.held.map(lockText))}`
+      );
     case 'cpu':
       return `the CPU copies, or writes zeros: ${pages}`;
     case 'wait':

@@ -236,3 +236,21 @@ describe('the observer', () => {
     expect(JSON.stringify(collectTour(machines))).toBe(JSON.stringify(tour));
   });
 });
+
+describe('items 4 and 5, the custom copy', () => {
+  const { immediate, armed, word } = tour.copyRun;
+
+  it('copies at once without an event, from the GPU', () => {
+    expect(immediate.copy).toMatchObject({ form: 'immediate', status: 'NV_OK', bytes: 4096, residentOn: 'gpu0' });
+    expect([immediate.events, immediate.word]).toEqual([0, 42]);
+  });
+
+  it('copies at the fault what the page held, before it is mapped, and resolves the fault', () => {
+    const { copy } = armed;
+    expect(copy).toMatchObject({ form: 'armed', state: 'done', snapshot: true, fault: { step: 6, page: 'migrated' } });
+    expect([armed.word, word]).toEqual([43, 7]);
+    expect(armed.events).toBeGreaterThan(0);
+    expect(copy.end).toBeLessThanOrEqual(copy.pageTablePush?.begin ?? -1);
+    expect(copy.pageTablePush?.begin).toBeLessThanOrEqual(copy.replay?.begin ?? -1);
+  });
+});

@@ -21,7 +21,7 @@ import {
   type WrappedPush,
   wrappedPush,
 } from './tour_channels.ts';
-import { type CopyIdea, type CopyWindow, copyIdea, copyWindow } from './tour_copy.ts';
+import { type CopyRun, type CopyWindow, copyRun, copyWindow } from './tour_copy.ts';
 import { type Frame, type PageState, readPage, TourRecorder } from './tour_recorder.ts';
 import { type Routine, routineOf, type SetUp, setUpOf } from './tour_routine.ts';
 
@@ -95,7 +95,7 @@ export interface Tour {
   /** 3: before the GPU's access, while its fault is served, after it, and after the CPU took the page back. */
   oneCopy: { before: PageState; between: PageState; after: PageState; back: PageState; migrations: Migration[] };
   /** 4 */
-  copyIdea: CopyIdea;
+  copyRun: CopyRun;
   copyWindow: CopyWindow;
   /** 5 */
   explicit: ExplicitCopy;
@@ -206,7 +206,7 @@ export function collectTour(machines: Machines): Tour {
     nodeTrial: nodeTrial(machines),
     routine: routineOf(recorder.moments, fault),
     oneCopy: { before, between: recorder.unmapped, after, back: readPage(m, page), migrations: migrationsOf(events) },
-    copyIdea: copyIdea(),
+    copyRun: copyRun(machines),
     copyWindow: copyWindow(fault),
     explicit: {
       bytes: PAGE_SIZE,

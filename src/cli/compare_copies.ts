@@ -4,10 +4,10 @@ import { EXIT_CODES } from './command.ts';
 import { addParameter } from './run.ts';
 
 const DETAILS = `
-Four ways to have the bytes of pages that live on a GPU in the CPU's hands, each on a run of its own from the same state:
-the copy routine (setCopyFrom, setNextCopy), an explicit copy (cudaMemcpy) into page-locked and into plain memory, a
-prefetch to the CPU and then a read, and a plain read, which faults. For each: its time, the bytes that crossed the link, the faults, where the pages live
-afterwards, and what the GPU's next reading of the same pages costs.
+Ways to have the bytes of pages that live on a GPU in the CPU's hands, each on a run of its own from the same state: the
+copy routine (setCopyFrom, setNextCopy), an explicit copy (cudaMemcpy) into page-locked and into plain memory, a
+prefetch to the CPU and then a read, and a plain read, which faults. For each: its time, the bytes that crossed the
+link, the faults, where the pages live afterwards, and what the GPU's next reading of the same pages costs.
 
 With FILE the state is that in which the scenario leaves the pages; without, the CPU writes 2 MiB, the GPU reads it, and
 1, 16 and 512 pages of it are compared. All times are predicted by the model.

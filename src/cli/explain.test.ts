@@ -98,7 +98,7 @@ describe('explain', () => {
 
 describe('mistakes', () => {
   it.each([
-    [[one], 'explain needs --fault N or --page BUFFER:INDEX'],
+    [[one], 'explain needs --fault N, --page BUFFER:INDEX or --copy N'],
     [[one, '--fault', '1', '--page', '0'], 'and takes one of them'],
     [[one, '--fault', 'x'], '--fault x: expected a whole number from 1'],
     [[one, '--fault', '1.5'], '--fault 1.5: expected a whole number from 1'],

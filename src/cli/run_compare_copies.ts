@@ -97,8 +97,9 @@ function verdictText(verdict: Verdict): string {
         `and makes the GPU's next reading take ${duration(worst.againMicroseconds)} instead of ` +
         `${duration(routineAgainMicroseconds)}`;
   return (
-    `So on these pages ${explicit}${stay}${moved}: inside of the program, with its CUDA context, an explicit copy does ` +
-    'what the routine does, and the routine is worth having where another process copies, where there is no CUDA ' +
+    `So on these pages ${explicit}${stay}${moved}: ` +
+    'inside of the program, with its CUDA context, an explicit copy does what the routine does, ' +
+    'and the routine is worth having where another process copies, where there is no CUDA ' +
     'context, or at the moment of a fault (armed), before the warp goes on.\n'
   );
 }

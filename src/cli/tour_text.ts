@@ -1,6 +1,7 @@
 /** The tour as text: its beginning, and the items about one page and its copies. */
 import { list, PLAIN_STYLE, pagesText, type TextStyle } from '../analysis/explain_layout.ts';
 import type { Tour } from '../analysis/tour.ts';
+import { COMPARISON } from '../analysis/tour_copy.ts';
 import type { PageState } from '../analysis/tour_recorder.ts';
 import { parseScenario } from '../scenario/scenario.ts';
 import { describeStep } from './describe.ts';
@@ -32,7 +33,7 @@ export function itemFacts(tour: Tour, item: number): object {
     case 3:
       return { item, title, ...tour.oneCopy };
     case 4:
-      return { item, title, ...tour.copyIdea, window: tour.copyWindow };
+      return { item, title, ...tour.copyRun, window: tour.copyWindow };
     case 5:
       return { item, title, ...tour.explicit };
     case 6:
@@ -128,9 +129,6 @@ function copyText(p: TourPage, tour: Tour): void {
       'the page, which is on the GPU now, to address B on the CPU. "To perform custom memcopy, we also need to ' +
       'resolve the original page fault."',
   );
-  if (!tour.copyIdea.runs) {
-    p.paragraph('This version of the model does not carry the routine out. What it has to do, and where, is settled:');
-  }
   p.paragraph(
     'The first ioctl only stores A: nothing is looked up, pinned or moved. The second stores B and starts. Under ' +
       'the lock of the block the valid copy is found by residency, not by mappings; if a GPU has it, one push on ' +
@@ -151,6 +149,44 @@ function copyText(p: TourPage, tour: Tour): void {
     'And the fault is resolved with no further wait: the page-table push and the replay (value ' +
       `${routine.replay.trackingValue}, from ${p.at(window.replayed)} here) acquire the same tracker, so they come ` +
       'after the copy, and the warp goes on only then.',
+  );
+  copyRunText(p, tour);
+}
+
+function between(begin: number | null, end: number | null): string {
+  return duration(((end ?? 0) - (begin ?? 0)) / 1000);
+}
+
+/** The two forms as they were carried out, on a run of their own. */
+function copyRunText(p: TourPage, { copyRun: { immediate, armed, word } }: Tour): void {
+  const [push] = immediate.copy.pushes;
+  p.paragraph(
+    'Both forms, carried out on a run of their own. The CPU writes 42 to the page and gpu0 reads it, so it lives on ' +
+      `${immediate.copy.residentOn}. At once: SET_COPY_FROM_ADDRESS, SET_NEXT_COPY_ADDRESS. One push of ` +
+      `${push.gpu}, tracking value ${push.value} on channel ${push.channel}, copies ${bytes(immediate.copy.bytes)} ` +
+      `in ${between(push.begin, push.end)}; B begins with ${immediate.word}; the driver records ` +
+      `${counted(immediate.events, 'event')}, and the page has not moved.`,
+  );
+  const { copy } = armed;
+  const { pageTablePush, replay } = copy;
+  p.paragraph(
+    'Then the CPU writes 43, which brings the page back, a copy is armed, and gpu0 writes 7. Its fault moves the ' +
+      `page, and the copy is made on the way: it is ${copy.snapshot ? '' : 'not '}a snapshot. Counted from its begin:`,
+  );
+  const since = (time: number | null | undefined): string => (time == null ? '-' : `+${between(copy.begin, time)}`);
+  p.table(
+    [
+      ['', 'begins', 'ends', 'value'],
+      ['copy to B', since(copy.begin), since(copy.end), `${copy.pushes[0]?.value ?? '-'}`],
+      ['page-table entries', since(pageTablePush?.begin), since(pageTablePush?.end), `${pageTablePush?.value ?? '-'}`],
+      ['replay', since(replay?.begin), since(replay?.end), `${replay?.value ?? '-'}`],
+    ],
+    'lrrr',
+  );
+  p.paragraph(
+    `B begins with ${armed.word}, the value of the moment of the fault, and the page itself with ${word}: the ` +
+      'original fault was resolved too. `uvmlab explain FILE --copy N` shows any copy as a timeline of locks, pushes ' +
+      'and semaphore values.',
   );
 }
 
@@ -177,8 +213,7 @@ function rivalText(p: TourPage, tour: Tour): void {
     'So the objection holds where it was made: an explicit copy does not move the page either. A copy engine ' +
       'reads the page where it lives, as the routine would, and both learn of the end from a semaphore.',
   );
-  const adds = tour.copyIdea.runs ? 'adds' : 'is to add';
-  p.paragraph(`What the routine of item 4 ${adds} is not the copy but who may make it, and when:`);
+  p.paragraph('What the routine of item 4 adds is not the copy but who may make it, and when:');
   p.table(
     [
       ['', 'explicit copy', 'copy routine'],
@@ -188,12 +223,7 @@ function rivalText(p: TourPage, tour: Tour): void {
     ],
     'lll',
   );
-  const { comparison } = tour.copyIdea;
-  p.paragraph(
-    comparison === null
-      ? 'How much time either takes is a question to be measured; this version makes no claim about it.'
-      : `How much time either takes is measured by \`${comparison}\`.`,
-  );
+  p.paragraph(`\`${COMPARISON}\` sets the two beside a prefetch and a plain read: time, bytes, faults, residency.`);
 }
 
 const TEXTS: readonly ((p: TourPage, tour: Tour) => void)[] = [

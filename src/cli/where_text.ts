@@ -84,6 +84,7 @@ export function whereLineText(answer: WhereLine, asked: boolean, colors: Colors)
   let text = head;
   if (definition === null) {
     text += `between definitions:${neighbour('after', before)}${neighbour('before', after)}\n`;
+    if (after === null) text += '  the last definition of the file; where the file ends the map does not know\n';
   } else {
     const kind = definition.kind === 'function' ? '' : `${definition.kind} `;
     const of = field === null ? '' : `${field.name} of `;

@@ -50,7 +50,9 @@ export function driverStateHash(m: Model, times = true): string {
       ...range,
       blocks: list.map((block) => blockState(m, block, times)),
     }));
-    return { ...rest, ranges: blocks, thrashing: times ? thrashing : null };
+    // By number: the block itself has what is left out here.
+    const pinned = thrashing.pinned.map(({ block, ...entry }) => ({ ...entry, block: block.id }));
+    return { ...rest, ranges: blocks, thrashing: times ? { ...thrashing, pinned } : null };
   });
   const gpus = m.gpus.map((gpu) => ({
     tables: [...gpu.mmu.regions],

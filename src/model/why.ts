@@ -6,6 +6,7 @@
  * Blocks come with page indices relative to the block, `count` pages from `first`; processors are ids (0 is the CPU),
  * GPUs are indices, times are nanoseconds.
  */
+import type { CopyStage, CopyStageDetail } from './copy_routine/types.ts';
 import type { ServiceBlockContext, VaBlock } from './uvm/va_block_types.ts';
 
 /** What became of a fault that the driver looked at. */
@@ -22,36 +23,6 @@ export type FaultOutcome =
   | 'fatal'
   /** CPU: the page is mapped as far as the driver knows, so the access is tried again first. */
   | 'spurious';
-
-/** Stages of a copy (model/copy_routine), in the order in which they come; not every copy has all. */
-export type CopyStage =
-  /** The ioctl enters the routine. */
-  | 'called'
-  /** B is pinned, or a stage of the kernel's is taken. */
-  | 'destination'
-  /** B is mapped for DMA on the registered GPUs, which are kept. */
-  | 'mapped'
-  /** The copy has its token and is on the list. */
-  | 'listed'
-  /** Armed: a bottom half has found its fault and taken it. */
-  | 'claimed'
-  /** The CPU copied, or wrote zeros. */
-  | 'cpu'
-  /** A push that copies was ended. */
-  | 'push'
-  /** Waiting begins, with no lock held. */
-  | 'wait'
-  /** The pushes are done as far as the waiter knows. */
-  | 'waited'
-  /** The stage was copied to B. */
-  | 'staged'
-  /** The push's callback queues the item that lets go. */
-  | 'queued'
-  /** Unmapped, unpinned, GPUs released. */
-  | 'released'
-  /** The ioctl leaves the routine. */
-  | 'returned';
-export type CopyStageDetail = Readonly<Record<string, number | string | readonly number[]>>;
 
 export interface Why {
   /** A function of the driver is entered, in the driver's name; `detail` is plain data for reports. */

@@ -20,7 +20,6 @@ import { type Push, pushCallbackRegister } from '../uvm/push.ts';
 import { NV_OK, NV_WARN_NOTHING_TO_DO } from '../uvm/status.ts';
 import { type Tracker, trackerAddEntry, trackerFinishTime, trackerWait } from '../uvm/tracker.ts';
 import type { VaSpace } from '../uvm/va_range_types.ts';
-import type { CopyStage, CopyStageDetail } from '../why.ts';
 import {
   COPY_ARMED,
   COPY_DONE,
@@ -29,6 +28,8 @@ import {
   type CopyPush,
   type CopyRecord,
   type CopyRoutine,
+  type CopyStage,
+  type CopyStageDetail,
   HOW_NOT_ARMED,
 } from './types.ts';
 

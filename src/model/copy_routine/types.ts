@@ -105,3 +105,33 @@ export interface CopyRoutine {
   /** Number of the rule (docs/copy-routine.md) by which the latest ioctl was refused; 0 when none was. */
   refusedBy: number;
 }
+
+/** Stages of a copy, in the order in which they come; not every copy has all. For whoever observes (model/why.ts). */
+export type CopyStage =
+  /** The ioctl enters the routine. */
+  | 'called'
+  /** B is pinned, or a stage of the kernel's is taken. */
+  | 'destination'
+  /** B is mapped for DMA on the registered GPUs, which are kept. */
+  | 'mapped'
+  /** The copy has its token and is on the list. */
+  | 'listed'
+  /** Armed: a bottom half has found its fault and taken it. */
+  | 'claimed'
+  /** The CPU copied, or wrote zeros. */
+  | 'cpu'
+  /** A push that copies was ended. */
+  | 'push'
+  /** Waiting begins, with no lock held. */
+  | 'wait'
+  /** The pushes are done as far as the waiter knows. */
+  | 'waited'
+  /** The stage was copied to B. */
+  | 'staged'
+  /** The push's callback queues the item that lets go. */
+  | 'queued'
+  /** Unmapped, unpinned, GPUs released. */
+  | 'released'
+  /** The ioctl leaves the routine. */
+  | 'returned';
+export type CopyStageDetail = Readonly<Record<string, number | string | readonly number[]>>;

@@ -116,24 +116,13 @@ export interface FaultCache {
   vaSpace: Int32Array;
 }
 
-/** Bytes of a row, and columns. */
-const ROW_BYTES = 61;
-const COLUMNS = 21;
-/**
- * Bytes between columns. Without them the columns' lengths are powers of two, and all fields of a row fall into one set
- * of a processor's cache.
- */
-const GAP = 192;
-
 /** Zeroed rows. One buffer holds all columns: it is large, and mostly never touched. */
 export function createFaultCache(entries: number): FaultCache {
-  const buffer = new ArrayBuffer(entries * ROW_BYTES + COLUMNS * (GAP + 7));
+  const buffer = new ArrayBuffer(entries * 61);
   let at = 0;
   const next = (bytes: number): number => {
-    const start = at;
-    // The next column begins at a multiple of 8.
-    at += ((entries * bytes + 7) & ~7) + GAP;
-    return start;
+    at += entries * bytes;
+    return at - entries * bytes;
   };
   const doubles = (): Float64Array => new Float64Array(buffer, next(8), entries);
   const ints = (): Int32Array => new Int32Array(buffer, next(4), entries);

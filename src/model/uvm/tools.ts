@@ -84,20 +84,13 @@ const COLUMNS = [
 ] as const;
 const ROW_BYTES = 6 * 8 + 3 * 4 + 2 * 2 + 5;
 
-/**
- * Bytes between columns. Without them the columns' lengths are powers of two, and all fields of a row fall into one set
- * of a processor's cache.
- */
-const GAP = 192;
-
 /** Zeroed rows; `capacity` is a power of two of at least 8. One buffer holds all columns: it is had at one go. */
 function createLog(capacity: number): EventLog {
-  const buffer = new ArrayBuffer(capacity * ROW_BYTES + COLUMNS.length * GAP);
+  const buffer = new ArrayBuffer(capacity * ROW_BYTES);
   let at = 0;
   const next = (bytes: number): number => {
-    const start = at;
-    at += capacity * bytes + GAP;
-    return start;
+    at += capacity * bytes;
+    return at - capacity * bytes;
   };
   const doubles = (): Float64Array => new Float64Array(buffer, next(8), capacity);
   const ints = (): Int32Array => new Int32Array(buffer, next(4), capacity);

@@ -22,7 +22,7 @@ export type Tracker = number[];
  * an array that grows from nothing takes room for nineteen numbers: much of a block's memory.
  */
 export function createTracker(): Tracker {
-  // Not a literal of constants: engines share the memory of those, and copy it without the room when it is first changed.
+  // Not a literal of constants: engines share the memory of those, and a change makes a copy without the room.
   const none = CHANNEL_NONE;
   const tracker = [none, none, none, none];
   trackerClear(tracker);
