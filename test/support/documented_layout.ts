@@ -48,6 +48,18 @@ function pattern(kind: string, seed: number): { value: unknown; bytes: number[] 
   return { value: kind === 's32' && small >= 2 ** 31 ? small - 2 ** 32 : small, bytes };
 }
 
+/** A field whose bytes are all ff is the greatest number of its kind, or -1 where the kind has a sign. */
+function expectAllOnes(layout: AnyLayout, field: string, kind: string, count: number, offset: number): void {
+  if (kind === 'bool' || kind === 'uuid') return;
+  const bytes = new Uint8Array(layout.size).fill(0xff, offset, offset + count * BYTES[kind]);
+  const wide = kind.endsWith('64');
+  const value = kind.startsWith('s') && kind !== 'st' ? -1n : 2n ** BigInt(8 * BYTES[kind]) - 1n;
+  const one = wide ? value : Number(value);
+  const all = count === 1 ? one : new Array(count).fill(one);
+  expect((decode(layout, bytes) as Record<string, unknown>)[field], `${layout.name}.${field}`).toEqual(all);
+  expect(encode(layout, { [field]: all } as never), `${layout.name}.${field}`).toEqual(bytes);
+}
+
 /**
  * Holds a layout to its line: the same fields and size; every field alone and all of them together give exactly the
  * bytes at the documented places and no others; and decoding gives the values back.
@@ -68,6 +80,7 @@ export function expectDocumented(layout: AnyLayout, line: string): void {
     values[field] = count === 1 ? parts[0].value : parts.map((part) => part.value);
     expect(encode(layout, { [field]: values[field] } as never), `${layout.name}.${field}`).toEqual(alone);
   });
+  for (const { field, kind, count, offset } of fields) expectAllOnes(layout, field, kind, count, offset);
   const bytes = encode(layout, values as never);
   expect(bytes).toEqual(whole);
   expect(decode(layout, bytes)).toEqual(values);
