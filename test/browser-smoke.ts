@@ -1,5 +1,6 @@
 /** Run by scripts/check-browser-bundle.mjs where nothing of Node exists: a tiny history, held to its known faults. */
 import profileFile from '../profiles/h200-pcie5.json' with { type: 'json' };
+import { createModelDevice, createModelDriver, decode, encode, IOCTL } from '../src/device/index.ts';
 import { advanceRun, createSession, parseProfile, parseScenario } from '../src/scenario/index.ts';
 import { logEvents } from '../src/trace/log_events.ts';
 
@@ -28,5 +29,8 @@ export function smoke(): string {
   const faults = events.filter((e) => e.event === 'gpuFault').length;
   const moved = events.reduce((sum, e) => sum + (e.event === 'migration' ? e.bytes : 0), 0);
   if (faults !== 1 || moved < 16384) throw new Error(`${faults} GPU faults moved ${moved} bytes`);
+  if (createModelDevice(createModelDriver(run.m)).pid <= 0) throw new Error('the device has no process');
+  const { params } = IOCTL.VALIDATE_VA_RANGE;
+  if (decode(params, encode(params, { base: 1n << 56n })).base !== 1n << 56n) throw new Error('an address was lost');
   return `${events.length} events, ${run.m.k.now} ns of virtual time`;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { EVENT_TYPE } from '../device/abi/events.ts';
 import { checkEvents, EVENT_KINDS, identity, sameIdentity, type UvmEvent } from './event.ts';
 
 /** One event of each kind, with every field. */
@@ -176,4 +177,8 @@ describe('checkEvents', () => {
     );
     expect(errorOf([EVENTS[2], bare], true)).toBe('no error');
   });
+});
+
+it('every kind of event is the name of a type of the driver', () => {
+  for (const kind of EVENT_KINDS) expect(Object.keys(EVENT_TYPE)).toContain(kind);
 });

@@ -1,62 +1,23 @@
 /**
  * What happened: the events of a run or a recording, with the words of the driver's tools events (uvm_types.h and
- * uvm_tools.c, driver 580.105.08). Word lists are in the order of the driver's numbers, so a code is an index.
+ * uvm_tools.c, driver 580.105.08). The words are those of src/device/abi/event_words.ts.
  */
+import {
+  ACCESS_WORDS,
+  type AccessWord,
+  FATAL_REASON_WORDS,
+  FAULT_TYPE_WORDS,
+  type FatalReasonWord,
+  type FaultTypeWord,
+  MAP_REMOTE_CAUSE_WORDS,
+  type MapRemoteCauseWord,
+  MIGRATION_CAUSE_WORDS,
+  type MigrationCauseWord,
+} from '../device/abi/event_words.ts';
 
-/** Memory access types; 0 is invalid and occurs in no event. */
-export const ACCESS_WORDS = ['invalid', 'read', 'write', 'atomic', 'prefetch'] as const;
-/** GPU fault types; those from `pdeSize` on are fatal. A fatal fault of the CPU has none and says `invalid`. */
-export const FAULT_TYPE_WORDS = [
-  'invalid',
-  'invalidPde',
-  'invalidPte',
-  'write',
-  'atomic',
-  'pdeSize',
-  'vaLimit',
-  'unboundInstance',
-  'privilege',
-  'pitchMask',
-  'workCreation',
-  'unsupportedAperture',
-  'compressionFailure',
-  'unsupportedKind',
-  'regionViolation',
-  'poison',
-  'ccViolation',
-] as const;
-export const FATAL_REASON_WORDS = [
-  'invalid',
-  'invalidAddress',
-  'invalidPermissions',
-  'invalidFaultType',
-  'outOfMemory',
-  'internalError',
-  'invalidOperation',
-] as const;
-/** `invalid` is what the driver gives a page that a debugger's write moves. */
-export const MIGRATION_CAUSE_WORDS = [
-  'invalid',
-  'user',
-  'coherence',
-  'prefetch',
-  'eviction',
-  'accessCounters',
-] as const;
-export const MAP_REMOTE_CAUSE_WORDS = [
-  'invalid',
-  'coherence',
-  'thrashing',
-  'policy',
-  'outOfMemory',
-  'eviction',
-] as const;
+export type { AccessWord, FatalReasonWord, FaultTypeWord, MapRemoteCauseWord, MigrationCauseWord };
+export { ACCESS_WORDS, FATAL_REASON_WORDS, FAULT_TYPE_WORDS, MAP_REMOTE_CAUSE_WORDS, MIGRATION_CAUSE_WORDS };
 
-export type AccessWord = (typeof ACCESS_WORDS)[number];
-export type FaultTypeWord = (typeof FAULT_TYPE_WORDS)[number];
-export type FatalReasonWord = (typeof FATAL_REASON_WORDS)[number];
-export type MigrationCauseWord = (typeof MIGRATION_CAUSE_WORDS)[number];
-export type MapRemoteCauseWord = (typeof MAP_REMOTE_CAUSE_WORDS)[number];
 /** `cpu`, `gpu0`, `gpu1`, ... */
 export type ProcessorWord = string;
 

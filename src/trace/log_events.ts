@@ -15,11 +15,11 @@ import {
   EVENT_THROTTLING_START,
   type EventLog,
 } from '../model/uvm/tools.ts';
+import { toolsAccessType, toolsFaultType } from '../model/uvm/tools_codes.ts';
 import { processorName } from '../model/uvm/va_space.ts';
 import type { Allocation } from '../scenario/scenario.ts';
 import {
   ACCESS_WORDS,
-  type AccessWord,
   FATAL_REASON_WORDS,
   FAULT_TYPE_WORDS,
   type FaultTypeWord,
@@ -29,30 +29,9 @@ import {
   type UvmEvent,
 } from './event.ts';
 
-/** Tools fault type by hardware fault type (uvm_gpu_fault_entry, g_gpu_fault_type_to_tools). */
-const TOOLS_FAULT_TYPE: Readonly<Record<number, number>> = {
-  0: 1,
-  2: 2,
-  6: 3,
-  7: 0,
-  15: 4,
-  1: 5,
-  3: 6,
-  4: 7,
-  5: 8,
-  8: 9,
-  9: 10,
-  10: 11,
-  11: 12,
-  12: 13,
-  13: 14,
-  14: 15,
-};
-/** Tools access word by the driver's access type: both atomic kinds read as `atomic`. */
-const ACCESS_BY_TYPE: readonly AccessWord[] = ['prefetch', 'read', 'write', 'atomic', 'atomic'];
-
+/** The word for a fault type of the hardware. */
 export function faultTypeWord(hardware: number): FaultTypeWord {
-  return FAULT_TYPE_WORDS[TOOLS_FAULT_TYPE[hardware] ?? 0];
+  return FAULT_TYPE_WORDS[toolsFaultType(hardware)];
 }
 
 function processorsOf(mask: number): ProcessorWord[] {
@@ -93,7 +72,7 @@ export function eventAt(log: EventLog, i: number, allocations: readonly Allocati
         event: 'gpuFault',
         gpu: processorName(log.src[i]),
         type: faultTypeWord(log.a[i]),
-        access: ACCESS_BY_TYPE[log.b[i]],
+        access: ACCESS_WORDS[toolsAccessType(log.b[i])],
         ...place,
         batch: log.batch[i],
         gpc: log.gpc[i],
@@ -146,7 +125,7 @@ export function eventAt(log: EventLog, i: number, allocations: readonly Allocati
         event: 'fatalFault',
         processor: processorName(log.src[i]),
         type: log.src[i] === 0 ? 'invalid' : faultTypeWord(log.a[i]),
-        access: ACCESS_BY_TYPE[log.b[i]],
+        access: ACCESS_WORDS[toolsAccessType(log.b[i])],
         reason: FATAL_REASON_WORDS[log.batch[i]],
         ...place,
         time,
