@@ -9,6 +9,7 @@ import {
   type WayRefused,
   type WayResult,
 } from '../analysis/compare_copies.ts';
+import { wrap } from '../analysis/explain_layout.ts';
 import { loadMachines } from '../analysis/machines.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import type { CompareFlags } from './compare_copies.ts';
@@ -104,18 +105,6 @@ function verdictText(verdict: Verdict): string {
   );
 }
 
-function wrap(text: string, width: number): string {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.trim().split(' ')) {
-    if (line !== '' && line.length + word.length + 1 > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === '' ? word : `${line} ${word}`;
-  }
-  return `${[...lines, line].join('\n')}\n`;
-}
-
 /** Prints the comparison and returns the exit code. */
 export async function runCompareCopies(file: string | undefined, flags: CompareFlags): Promise<number> {
   const page = wholeNumber('page', flags.page, 0);
@@ -154,6 +143,6 @@ export async function runCompareCopies(file: string | undefined, flags: CompareF
   const verdict = verdictOf(last);
   process.stdout.write(`Copies of pages in ${last.scenario}, as the model predicts them\n\n`);
   for (const comparison of comparisons) process.stdout.write(comparisonText(comparison, colors));
-  if (verdict !== null) process.stdout.write(wrap(verdictText(verdict), 110));
+  if (verdict !== null) process.stdout.write(`${wrap(verdictText(verdict).trim(), 110).join('\n')}\n`);
   return EXIT_OK;
 }
