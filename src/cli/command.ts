@@ -4,14 +4,14 @@
 export const EXIT_OK = 0;
 /** A scenario failed, or a case is not exact. */
 export const EXIT_FAILED = 1;
-/** Wrong usage, or a file that cannot be read or written. */
+/** Wrong usage, or a file, process or driver that cannot be used. */
 export const EXIT_USAGE = 2;
 
 export const EXIT_CODES = `
 Exit codes:
   0  everything ran (validate: and no case differs)
   1  a scenario or a line of a file failed (validate: or a case is not exact)
-  2  wrong usage, or a file that cannot be read or written
+  2  wrong usage, or a file, process or driver that cannot be used
 `;
 
 /** A mistake on the command line; the message says what to write instead. */

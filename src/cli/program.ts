@@ -3,9 +3,11 @@ import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../analysis/machines.ts';
 import { EXIT_CODES, EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError } from './command.ts';
 import { registerCompareCopies } from './compare_copies.ts';
+import { registerCopy, registerPeek, registerPoke } from './copy.ts';
 import { registerDemo } from './demo.ts';
 import { registerExplain } from './explain.ts';
 import { registerParameters } from './parameters.ts';
+import { registerRecord } from './record.ts';
 import { registerReplay, registerRun } from './run.ts';
 import { registerTour } from './tour.ts';
 import { registerValidate } from './validate.ts';
@@ -36,6 +38,10 @@ function createProgram(): Command {
   registerReplay(program);
   registerValidate(program);
   registerExplain(program);
+  registerRecord(program);
+  registerCopy(program);
+  registerPeek(program);
+  registerPoke(program);
   registerCompareCopies(program);
   registerDemo(program);
   registerTour(program);
@@ -45,7 +51,17 @@ function createProgram(): Command {
 }
 
 /** Errors whose message is meant for the user; every other one is a bug and shows its stack. */
-const USER_ERRORS = ['UsageError', 'CaseFileError', 'LineFileError', 'RecordingFileError'];
+const USER_ERRORS = [
+  'UsageError',
+  'CaseFileError',
+  'LineFileError',
+  'RecordingFileError',
+  'UnavailableError',
+  'AttachError',
+  'ManagedRangeError',
+  'ManagedLimitError',
+  'CopyRoutineError',
+];
 
 /** Runs a command line (without node and the script) and returns the exit code. */
 export async function runCli(args: readonly string[]): Promise<number> {
