@@ -43,6 +43,21 @@ export const MIGRATION_CAUSE_WORDS = [
   'eviction',
   'accessCounters',
 ] as const;
+/**
+ * The same for a migration from one NUMA node of the CPU to another, where the driver stores a number of its own that
+ * no header has: faults, access counters, prefetch, eviction, tools, UVM_MIGRATE, range groups, policy.
+ */
+export const NODE_MIGRATION_CAUSE_WORDS: readonly (typeof MIGRATION_CAUSE_WORDS)[number][] = [
+  'coherence',
+  'coherence',
+  'accessCounters',
+  'prefetch',
+  'eviction',
+  'invalid',
+  'user',
+  'coherence',
+  'user',
+];
 export const MAP_REMOTE_CAUSE_WORDS = [
   'invalid',
   'coherence',
