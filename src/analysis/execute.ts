@@ -105,6 +105,6 @@ export function executeReplay(entry: CaseLine, machines: Machines, options: Exec
     const faults = faultStream(usableFaults(events, scenario, fromStep), scenario.allocations);
     if (!faults.ok) throw new InputError(faults.error);
     replayRun(run, faults.stream, fromStep);
-    return end(run, [...notes, ...replayNotes(run, faults.stream, fromStep)]);
+    return end(run, [...(entry.notes ?? []), ...notes, ...replayNotes(run, faults.stream, fromStep)]);
   });
 }

@@ -1,10 +1,11 @@
 /** The command `explain`: its options. */
 import type { Command } from 'commander';
 import { EXIT_CODES } from './command.ts';
-import { addParameter } from './run.ts';
+import { addParameter, MACHINE_OPTION } from './run.ts';
 
 const DETAILS = `
 FILE is a scenario (.json), or lines of scenarios or of recorded cases (.jsonl, .jsonl.gz); --scenario picks one.
+A recording (.uvmrec) is always replayed.
 
 --fault N shows the way of one fault through the driver, function by function in the driver's names and with virtual
 times: why the page goes where it goes, the prefetch tree level by level, what was unmapped, populated, copied and
@@ -42,6 +43,7 @@ export interface ExplainFlags {
   param?: Record<string, string>;
   traced?: boolean;
   names?: string;
+  machine?: string;
 }
 
 export function registerExplain(program: Command): void {
@@ -55,6 +57,7 @@ export function registerExplain(program: Command): void {
     .option('--page <BUFFER:INDEX>', 'tell the story of a page, counted from 0 in its buffer')
     .option('--copy <N>', 'tell the life of copy N of the copy routine, counted from 1')
     .option('--replay', "replay the case's recorded faults instead of running the scenario")
+    .option(...MACHINE_OPTION)
     .option('--json', 'print the explanation as JSON')
     .option('-p, --param <NAME=VALUE>', "set a module parameter over the scenario's own (repeatable)", addParameter)
     .option('--traced', 'predict a program whose events are being recorded, which is slower')

@@ -7,10 +7,11 @@ import { explainPage, type PageName } from '../analysis/explain_page.ts';
 import { pageExplanationText } from '../analysis/explain_page_text.ts';
 import { faultExplanationText } from '../analysis/explain_text.ts';
 import { loadMachines } from '../analysis/machines.ts';
+import { RECORDING_SUFFIX } from '../trace/recording_file.ts';
 import { type BranchNames, branchNames } from './branch_names.ts';
 import { createProgress, EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import type { ExplainFlags } from './explain.ts';
-import { findCase } from './inputs.ts';
+import { findCase, sayNotes } from './inputs.ts';
 import { colorsFor } from './text.ts';
 
 /** Columns where the output is no terminal, and the most that lines take on one. */
@@ -52,17 +53,19 @@ export async function explainFile(file: string, flags: ExplainFlags): Promise<nu
     const several = given === 0 ? '' : ', and takes one of them';
     throw new UsageError(`explain needs --fault N, --page BUFFER:INDEX or --copy N${several}`);
   }
-  if (copy !== undefined && flags.replay) throw new UsageError('--copy: a replay of recorded faults makes no copies');
+  const replay = flags.replay ?? file.endsWith(RECORDING_SUFFIX);
+  if (copy !== undefined && replay) throw new UsageError('--copy: a replay of recorded faults makes no copies');
   const wantedFault = fault === undefined ? null : parseNumber('fault', fault);
   const wantedCopy = copy === undefined ? null : parseNumber('copy', copy);
   const wantedPage = page === undefined ? null : parsePage(page);
   const names = flags.names === undefined ? null : branchNames(flags.names);
-  const entry = await findCase(file, flags.scenario);
+  const entry = await findCase(file, flags.scenario, flags.machine);
+  sayNotes(entry);
   const progress = createProgress();
   const options: ExplainOptions = {
     traced: flags.traced ?? false,
     parameters: flags.param ?? {},
-    replay: flags.replay ?? false,
+    replay,
     onProgress: (scenario, step) => progress.say(`${scenario.name}, step ${step} of ${scenario.steps.length}`),
   };
   const style = styleFor(process.stdout, names);

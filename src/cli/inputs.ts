@@ -1,27 +1,39 @@
 /** The files that a command is given: all entries of all of them, in order. */
 import { realpathSync, statSync } from 'node:fs';
+import { loadMachines } from '../analysis/machines.ts';
 import { scenarioName } from '../scenario/scenario.ts';
 import { type CaseEntry, type CaseLine, readCases } from '../trace/case_file.ts';
+import { RECORDING_SUFFIX, readRecordingHeader } from '../trace/recording_file.ts';
 import { UsageError } from './command.ts';
+import { colorsFor } from './text.ts';
 
 export interface Input {
   file: string;
   entry: CaseEntry;
 }
 
-/** Opens each file once, so that a wrong name is told before anything has run. Throws CaseFileError. */
+/**
+ * Opens each file once, so that a wrong name is told before anything has run. Throws CaseFileError or
+ * RecordingFileError.
+ */
 export async function checkFiles(files: readonly string[]): Promise<void> {
   for (const file of files) {
+    // To make a case of a recording takes its whole length.
+    if (file.endsWith(RECORDING_SUFFIX)) {
+      await readRecordingHeader(file);
+      continue;
+    }
     const entries = readCases(file);
     await entries.next();
     await entries.return(undefined);
   }
 }
 
-/** The entries of the files, one after another. */
-export async function* readInputs(files: readonly string[]): AsyncGenerator<Input> {
+/** The entries of the files, one after another; `machine` is that of the recordings which do not tell theirs. */
+export async function* readInputs(files: readonly string[], machine?: string): AsyncGenerator<Input> {
   for (const file of files) {
-    for await (const entry of readCases(file)) yield { file, entry };
+    const options = file.endsWith(RECORDING_SUFFIX) ? { machine, machines: loadMachines().known } : {};
+    for await (const entry of readCases(file, options)) yield { file, entry };
   }
 }
 
@@ -38,7 +50,13 @@ export function checkOutput(output: string, files: readonly string[]): void {
 
 /** Where an entry stands, for messages. */
 export function placeText({ file, entry }: Input): string {
-  return file.endsWith('.json') ? file : `${file}:${entry.line}`;
+  return file.endsWith('.json') || file.endsWith(RECORDING_SUFFIX) ? file : `${file}:${entry.line}`;
+}
+
+/** Says on stderr what was made of a recording so that it became a case. */
+export function sayNotes({ scenario, notes = [] }: CaseLine): void {
+  const yellow = colorsFor(process.stderr).yellow('note:');
+  for (const note of notes) process.stderr.write(`${yellow} ${scenarioName(scenario)}: ${note}\n`);
 }
 
 const NAMES_SHOWN = 12;
@@ -49,13 +67,14 @@ function namesText(names: readonly string[]): string {
 }
 
 /** The case with the name, or the only one. A bad line matters only when the case is not found. */
-export async function findCase(file: string, name: string | undefined): Promise<CaseLine> {
+export async function findCase(file: string, name: string | undefined, machine?: string): Promise<CaseLine> {
   const names: string[] = [];
   let only: CaseLine | null = null;
   let bad: string | null = null;
-  for await (const { entry } of readInputs([file])) {
+  for await (const input of readInputs([file], machine)) {
+    const { entry } = input;
     if (entry.kind === 'error') {
-      bad ??= `${file}:${entry.line}: ${entry.error}`;
+      bad ??= `${placeText(input)}: ${entry.error}`;
       continue;
     }
     const its = scenarioName(entry.scenario) ?? '(without a name)';

@@ -6,6 +6,10 @@ const FILE_HELP = `
 FILE is a scenario (.json), or lines of scenarios or of recorded cases (.jsonl, .jsonl.gz).
 `;
 
+const REPLAY_FILE_HELP = `
+FILE is a recording (.uvmrec), or lines of recorded cases (.jsonl, .jsonl.gz).
+`;
+
 const OUTPUT_HELP = `
 With --events OUT.jsonl each scenario becomes one line:
   { "scenario": NAME, "wallMicroseconds": [one per step], "events": [...], "notes": [...] }
@@ -24,6 +28,7 @@ const REPLAY_EXAMPLES = `
 Examples:
   uvmlab replay recordings/parallel.jsonl.gz
   uvmlab replay recording.jsonl --events out.jsonl
+  uvmlab replay a.uvmrec --machine h200-pcie5
   uvmlab replay recording.jsonl --param uvm_perf_fault_replay_policy=1
 `;
 
@@ -33,6 +38,13 @@ export function addParameter(text: string, before: Record<string, string> = {}):
   return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
 }
 
+interface RunFlags {
+  events?: string;
+  param?: Record<string, string>;
+  traced?: boolean;
+  machine?: string;
+}
+
 function register(program: Command, mode: 'run' | 'replay'): Command {
   return program
     .command(mode)
@@ -40,12 +52,18 @@ function register(program: Command, mode: 'run' | 'replay'): Command {
     .option('-e, --events <OUT.jsonl>', 'write the events instead of a summary')
     .option('-p, --param <NAME=VALUE>', "set a module parameter over the scenario's own (repeatable)", addParameter)
     .option('--traced', 'predict a program whose events are being recorded, which is slower')
-    .action(async (files: string[], options: { events?: string; param?: Record<string, string>; traced?: boolean }) => {
+    .action(async (files: string[], options: RunFlags) => {
       const { runFiles } = await import('./run_files.ts');
-      const { events, param = {}, traced = false } = options;
-      process.exitCode = await runFiles(mode, files, { events, param, traced });
+      const { events, param = {}, traced = false, machine } = options;
+      process.exitCode = await runFiles(mode, files, { events, param, traced, machine });
     });
 }
+
+/** The option that says what a recording does not tell by itself. */
+export const MACHINE_OPTION = [
+  '-m, --machine <NAME>',
+  'the machine profile of recordings (default: as they say)',
+] as const;
 
 export function registerRun(program: Command): void {
   register(program, 'run')
@@ -56,10 +74,11 @@ export function registerRun(program: Command): void {
 
 export function registerReplay(program: Command): void {
   register(program, 'replay')
+    .option(...MACHINE_OPTION)
     .summary('put recorded faults through the model')
     .description(
       'Puts the recorded faults of each case into the fault buffer, batch by batch as the GPU delivered them, and ' +
         'shows what the driver does with them. Of a recording nothing but the faults is read.',
     )
-    .addHelpText('after', FILE_HELP + OUTPUT_HELP + REPLAY_EXAMPLES + EXIT_CODES);
+    .addHelpText('after', REPLAY_FILE_HELP + OUTPUT_HELP + REPLAY_EXAMPLES + EXIT_CODES);
 }

@@ -14,6 +14,7 @@ import { copyEntries } from '../trace/copies.ts';
 import type { UvmEvent } from '../trace/event.ts';
 import { createLineWriter, type LineWriter } from '../trace/jsonl.ts';
 import { eventAt } from '../trace/log_events.ts';
+import { RECORDING_SUFFIX } from '../trace/recording_file.ts';
 import { createProgress, EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import { checkFiles, checkOutput, type Input, placeText, readInputs } from './inputs.ts';
 import { overallText, summaryText } from './summary_text.ts';
@@ -23,6 +24,8 @@ export interface RunFilesOptions {
   events?: string;
   param: Record<string, string>;
   traced: boolean;
+  /** The machine of recordings that do not tell theirs. */
+  machine?: string;
 }
 
 type Mode = 'run' | 'replay';
@@ -116,7 +119,7 @@ async function executeAll(mode: Mode, files: readonly string[], options: RunFile
     },
   };
   try {
-    for await (const input of readInputs(files)) {
+    for await (const input of readInputs(files, options.machine)) {
       const result = execute(mode, input, machines, execution);
       progress.clear();
       if (result.ok) {
@@ -139,6 +142,8 @@ async function executeAll(mode: Mode, files: readonly string[], options: RunFile
 export async function runFiles(mode: Mode, files: readonly string[], options: RunFilesOptions): Promise<number> {
   const parameters = parseModuleParameters(options.param);
   if (!parameters.ok) throw new UsageError(`--param: ${parameters.error}`);
+  const recording = mode === 'run' ? files.find((file) => file.endsWith(RECORDING_SUFFIX)) : undefined;
+  if (recording !== undefined) throw new UsageError(`${recording}: a recording has no steps to run; use replay`);
   await checkFiles(files);
   if (options.events !== undefined) checkOutput(options.events, files);
   const sink = options.events === undefined ? summarySink(options.traced) : fileSink(options.events);

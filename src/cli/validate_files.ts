@@ -18,15 +18,16 @@ import {
   wallStatistics,
 } from '../analysis/walls.ts';
 import { scenarioName } from '../scenario/scenario.ts';
-import { readCases } from '../trace/case_file.ts';
 import { createProgress, EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
-import { checkFiles } from './inputs.ts';
+import { checkFiles, readInputs, sayNotes } from './inputs.ts';
 import { colorsFor, counted } from './text.ts';
 import { validationText } from './validate_text.ts';
 
 export interface ValidateFilesOptions {
   json: boolean;
   walls?: string;
+  /** The machine of recordings that do not tell theirs. */
+  machine?: string;
 }
 
 export interface Validation {
@@ -67,11 +68,15 @@ function wallsByFile(files: readonly string[], given: string | undefined): (Map<
 
 /** `serial` for `recordings/serial.jsonl.gz`. */
 function suiteName(file: string): string {
-  return basename(file).replace(/\.jsonl?(\.gz)?$/, '');
+  return basename(file).replace(/\.(jsonl?(\.gz)?|uvmrec)$/, '');
 }
 
 /** Judges all cases of the files. */
-async function validateAll(files: readonly string[], walls: ReturnType<typeof wallsByFile>): Promise<Validation> {
+async function validateAll(
+  files: readonly string[],
+  walls: ReturnType<typeof wallsByFile>,
+  machine: string | undefined,
+): Promise<Validation> {
   const machines = loadMachines();
   const progress = createProgress();
   const tallies: FileTally[] = [];
@@ -81,9 +86,10 @@ async function validateAll(files: readonly string[], walls: ReturnType<typeof wa
   try {
     for (const [i, file] of files.entries()) {
       const results: CaseResult[] = [];
-      for await (const entry of readCases(file)) {
+      for await (const { entry } of readInputs([file], machine)) {
         const name = entry.kind === 'case' ? (scenarioName(entry.scenario) ?? '') : '';
         progress.say(`${counted(cases.length, 'case')} done, now ${basename(file)} ${name}`);
+        if (entry.kind === 'case') sayNotes(entry);
         const validated = validateCase(entry, suiteName(file), machines, { walls: walls[i] });
         results.push(validated.result);
         cases.push({ file, ...validated.result });
@@ -116,7 +122,7 @@ function jsonText({ cases, ...rest }: Validation): string {
 /** Validates the files and returns the exit code. */
 export async function validateFiles(files: readonly string[], options: ValidateFilesOptions): Promise<number> {
   await checkFiles(files);
-  const validation = await validateAll(files, wallsByFile(files, options.walls));
+  const validation = await validateAll(files, wallsByFile(files, options.walls), options.machine);
   process.stdout.write(options.json ? jsonText(validation) : validationText(validation, colorsFor(process.stdout)));
   return validation.ok ? EXIT_OK : EXIT_FAILED;
 }

@@ -1,6 +1,7 @@
 /**
- * Reading files of scenarios or of ground-truth cases: one JSON value (`.json`), or lines of them (`.jsonl`,
- * `.jsonl.gz`). A bad line is an entry of its own, so that the other lines still run; lines are counted from 1.
+ * Reading files of scenarios or of ground-truth cases: one JSON value (`.json`), lines of them (`.jsonl`, `.jsonl.gz`),
+ * or a recording (`.uvmrec`), which is one case. A bad line is an entry of its own, so that the other lines still run;
+ * lines are counted from 1.
  *
  * Files are streamed, so that only one line is in memory at a time.
  */
@@ -8,6 +9,8 @@ import { accessSync, constants, createReadStream, type Stats, statSync } from 'n
 import { createGunzip } from 'node:zlib';
 import { scenarioName } from '../scenario/scenario.ts';
 import { checkEvents, type FaultEvent, type UvmEvent } from './event.ts';
+import { createRecordingCase, type RecordingCaseOptions } from './recording_case.ts';
+import { RECORDING_SUFFIX, RecordingFileError, readRecordingHeader } from './recording_file.ts';
 
 /**
  * A line that holds a scenario, alone or inside a case. Nothing in it is checked yet: `run` reads the scenario alone
@@ -20,6 +23,8 @@ export interface CaseLine {
   /** Both absent where the line is a bare scenario. */
   recordedFromStep?: unknown;
   observed?: unknown;
+  /** What was made of a recording so that it became a case, and what it lacks. */
+  notes?: string[];
 }
 /** A line that cannot be used, or the place where a file ends too early. */
 export interface BadLine {
@@ -34,7 +39,7 @@ export class CaseFileError extends Error {
   override name = 'CaseFileError';
 }
 
-type Format = 'json' | 'jsonl' | 'jsonl.gz';
+type Format = 'json' | 'jsonl' | 'jsonl.gz' | 'uvmrec';
 /** A path, or bytes with the name that tells their format. */
 export type CaseSource = string | { name: string; bytes: Uint8Array };
 
@@ -42,7 +47,8 @@ function formatOf(name: string): Format {
   if (name.endsWith('.jsonl.gz')) return 'jsonl.gz';
   if (name.endsWith('.jsonl')) return 'jsonl';
   if (name.endsWith('.json')) return 'json';
-  throw new CaseFileError(`${name}: unknown kind of file; its name must end in .json, .jsonl or .jsonl.gz`);
+  if (name.endsWith(RECORDING_SUFFIX)) return 'uvmrec';
+  throw new CaseFileError(`${name}: unknown kind of file; its name must end in .json, .jsonl, .jsonl.gz or .uvmrec`);
 }
 
 function openFile(path: string): AsyncIterable<Uint8Array> {
@@ -54,7 +60,8 @@ function openFile(path: string): AsyncIterable<Uint8Array> {
     throw new CaseFileError(`${path}: cannot be read: ${(error as Error).message}`);
   }
   if (stat === undefined) throw new CaseFileError(`${path}: no such file`);
-  if (stat.isDirectory()) throw new CaseFileError(`${path}: is a folder; give a .json, .jsonl or .jsonl.gz file`);
+  if (stat.isDirectory())
+    throw new CaseFileError(`${path}: is a folder; give a .json, .jsonl, .jsonl.gz or .uvmrec file`);
   return createReadStream(path, { highWaterMark: 1 << 18 });
 }
 
@@ -211,16 +218,32 @@ async function* readWhole(chunks: AsyncIterable<Uint8Array>, ending: Ending): As
 /**
  * Reads the cases of a file in order. Throws CaseFileError, before the first entry, for a file that is not there or
  * whose name says no known kind; everything else that is wrong is an entry. Empty lines are skipped. A file that ends
- * in the middle gives its whole lines and then one error.
+ * in the middle gives its whole lines and then one error. A recording is read from a path alone; `options` say what it
+ * does not tell by itself.
  */
-export async function* readCases(source: CaseSource): AsyncGenerator<CaseEntry> {
+export async function* readCases(source: CaseSource, options: RecordingCaseOptions = {}): AsyncGenerator<CaseEntry> {
   const format = formatOf(typeof source === 'string' ? source : source.name);
+  if (format === 'uvmrec') {
+    yield await readRecordingEntry(source, options);
+    return;
+  }
   const opened = typeof source === 'string' ? openFile(source) : inOneChunk(source.bytes);
   const ending: Ending = { problem: null };
   const chunks = readable(opened, ending);
   if (format === 'json') yield* readWhole(chunks, ending);
   else if (format === 'jsonl') yield* readLines(chunks, ending);
   else yield* readLines(unpacked(chunks, ending), ending);
+}
+
+async function readRecordingEntry(source: CaseSource, options: RecordingCaseOptions): Promise<CaseEntry> {
+  if (typeof source !== 'string') throw new CaseFileError(`${source.name}: a recording is read from a file alone`);
+  await readRecordingHeader(source);
+  try {
+    return await createRecordingCase(source, options);
+  } catch (error) {
+    if (!(error instanceof RecordingFileError)) throw error;
+    return { kind: 'error', line: 1, error: error.message.replace(`${source}: `, '') };
+  }
 }
 
 async function* inOneChunk(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
