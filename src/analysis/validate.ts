@@ -73,7 +73,7 @@ function around(
 /** Whether a recorded step is a kernel of many threads, which only a replay of its faults can repeat. */
 function isWholeGrid(scenario: unknown, fromStep: number): boolean {
   const steps = (scenario as { steps?: unknown }).steps;
-  if (!Array.isArray(steps)) return true;
+  if (!Array.isArray(steps) || steps.length === 0) return true;
   return steps.slice(fromStep).some((step) => step?.do === 'kernel' || step?.do === 'memset');
 }
 

@@ -8,7 +8,8 @@ import { type Device, DeviceError, type DeviceFile, IoctlError, ioctlResult } fr
 
 const PAGE = 4096;
 const UUID_BYTES = 16;
-const TABLE_BYTES = Math.ceil((UUID_TABLE_V2_ENTRIES * UUID_BYTES) / PAGE) * PAGE;
+/** Bytes of a table of ioctl 77, in whole pages. */
+export const PROCESSOR_TABLE_BYTES = Math.ceil((UUID_TABLE_V2_ENTRIES * UUID_BYTES) / PAGE) * PAGE;
 /** Numbers that version 2 reserves for the instances of one GPU. */
 const INSTANCES = 8;
 
@@ -33,6 +34,17 @@ export function processorWord(number: number): string {
   return number === 0 ? 'cpu' : `gpu${Math.floor((number - 1) / INSTANCES)}`;
 }
 
+/** The processors in a table as ioctl 77 fills it. */
+export function processorEntries(table: Uint8Array): ProcessorEntry[] {
+  const processors: ProcessorEntry[] = [];
+  for (let number = 0; number < UUID_TABLE_V2_ENTRIES; number++) {
+    const uuid = table.subarray(number * UUID_BYTES, (number + 1) * UUID_BYTES);
+    if (uuid.every((b) => b === 0)) continue;
+    processors.push({ number, word: processorWord(number), uuid: hex(uuid) });
+  }
+  return processors;
+}
+
 /**
  * The processors that a VA space knows. Status NV_ERR_ILLEGAL_ACTION: the file is no VA space (not initialised, or the
  * one that pins the address space). Closes nothing.
@@ -41,20 +53,13 @@ export async function processorTable(
   device: Device,
   uvm: DeviceFile,
 ): Promise<{ status: number; errno: number; processors: ProcessorEntry[] }> {
-  const table = await device.allocate(TABLE_BYTES);
+  const table = await device.allocate(PROCESSOR_TABLE_BYTES);
   try {
     const { errno, status } = await ioctlResult(device, uvm, IOCTL.TOOLS_GET_PROCESSOR_UUID_TABLE_V2, {
       tablePtr: table.address,
     });
     if (errno !== 0 || status !== NV_OK) return { status, errno, processors: [] };
-    const bytes = table.bytes();
-    const processors: ProcessorEntry[] = [];
-    for (let number = 0; number < UUID_TABLE_V2_ENTRIES; number++) {
-      const uuid = bytes.subarray(number * UUID_BYTES, (number + 1) * UUID_BYTES);
-      if (uuid.every((b) => b === 0)) continue;
-      processors.push({ number, word: processorWord(number), uuid: hex(uuid) });
-    }
-    return { status, errno, processors };
+    return { status, errno, processors: processorEntries(table.bytes()) };
   } finally {
     await table.close();
   }

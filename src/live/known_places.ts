@@ -43,6 +43,8 @@ export async function knownPlaces(path: string, address: bigint, length: bigint)
       pid = frame.header.pid;
       for (const { number, word } of frame.header.processors) words.set(number, word);
       if (!frame.header.events.includes('migration')) doubts.push('migrations were not recorded');
+    } else if (frame.kind === 'processors') {
+      for (const { number, word } of frame.processors) words.set(number, word);
     } else if (frame.kind === 'events') {
       const entries = frame.entries.byteOffset % 4 === 0 ? frame.entries : frame.entries.slice();
       applyMigrations(entries, first, numbers);

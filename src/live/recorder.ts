@@ -10,8 +10,9 @@ import { type EventTypeName, RECORDED_EVENTS } from '../device/abi/events.ts';
 import type { Attachment } from '../device/attach.ts';
 import { closeEventSource, type EventSource, enableEvents, openEventSource } from '../device/event_source.ts';
 import type { LinuxDevice } from '../device/linux/linux_device.ts';
-import { driverVersion, processCommand, readGpus, uvmParameters } from '../device/linux/proc.ts';
+import { driverVersion, processCommand, uvmParameters } from '../device/linux/proc.ts';
 import { type EndReason, RecordingFileError, type RecordingHeader } from '../trace/recording_file.ts';
+import { namedGpus } from './processor_names.ts';
 import { type RecorderMessage, type RecorderWorkerData, STOP_REASONS } from './recorder_protocol.ts';
 
 /** Entries of the ring when the user does not say: 18 MiB, a third of a second at the hardware's highest rate. */
@@ -51,7 +52,6 @@ export interface Recorder {
 
 /** What a recording of a process begins with. */
 export function recordingHeader(pid: number, attachment: Attachment, options: RecorderOptions): RecordingHeader {
-  const gpus = readGpus();
   const command = options.command ?? processCommand(pid);
   return {
     format: 1,
@@ -61,10 +61,7 @@ export function recordingHeader(pid: number, attachment: Attachment, options: Re
     pid,
     command: command === null ? null : [...command],
     executable: processCommand(pid)?.[0] ?? null,
-    processors: attachment.processors.map((processor) => {
-      const name = gpus.find(({ uuid }) => uuid === processor.uuid)?.name;
-      return name === undefined || name === '' ? { ...processor } : { ...processor, name };
-    }),
+    processors: namedGpus(attachment.processors),
     events: [...(options.events ?? RECORDED_EVENTS)],
     ringEntries: options.ringEntries ?? RING_ENTRIES_DEFAULT,
     machine: null,

@@ -4,6 +4,7 @@
  * as it likes.
  */
 import { drainEventQueue, type EventQueueReader, takeDropped } from '../device/abi/event_queue.ts';
+import type { ProcessorEntry } from '../device/attach.ts';
 import type { ManagedMapping } from '../device/linux/proc.ts';
 import type { EndReason, RecordingWriter } from '../trace/recording_file.ts';
 
@@ -15,6 +16,8 @@ export interface RecorderLoop {
   readonly writer: RecordingWriter;
   /** Managed mappings of the target now; throws when it is gone. */
   readonly mappings: () => ManagedMapping[];
+  /** Processors of the VA space now; null when the driver does not say. */
+  readonly processors: () => ProcessorEntry[] | null;
   /** Nanoseconds of CLOCK_MONOTONIC_RAW. */
   readonly clock: () => number;
   /** Has the driver queue what has finished. */
@@ -23,6 +26,8 @@ export interface RecorderLoop {
   readonly observe: (entries: Uint8Array) => void;
   /** The last mappings written, as text, and the blocks that they cover. */
   lastMaps: string;
+  /** The last processors written, as text. */
+  lastProcessors: string;
   covered: Set<number>;
   /** When the mappings were last read. */
   mapsAt: number;
@@ -35,9 +40,26 @@ const MAPS_PERIOD = 200e6;
 const MAPS_SOONEST = 10e6;
 
 export function createRecorderLoop(
-  parts: Pick<RecorderLoop, 'reader' | 'writer' | 'mappings' | 'clock' | 'flush' | 'observe'>,
+  parts: Pick<RecorderLoop, 'reader' | 'writer' | 'mappings' | 'processors' | 'clock' | 'flush' | 'observe'>,
 ): RecorderLoop {
-  return { ...parts, lastMaps: '', covered: new Set(), mapsAt: Number.NEGATIVE_INFINITY, strange: false };
+  return {
+    ...parts,
+    lastMaps: '',
+    lastProcessors: '',
+    covered: new Set(),
+    mapsAt: Number.NEGATIVE_INFINITY,
+    strange: false,
+  };
+}
+
+/** Reads the VA space's processors, and writes them when there are others: a program registers its GPUs by and by. */
+function recordProcessors(loop: RecorderLoop): void {
+  const processors = loop.processors();
+  if (processors === null) return;
+  const text = JSON.stringify(processors);
+  if (text === loop.lastProcessors) return;
+  loop.lastProcessors = text;
+  loop.writer.appendProcessors(processors);
 }
 
 /** Reads the target's mappings, and writes them when they have changed. False when the target is gone. */
@@ -46,6 +68,7 @@ export function recordMaps(loop: RecorderLoop): boolean {
   const time = loop.clock();
   loop.mapsAt = time;
   loop.strange = false;
+  recordProcessors(loop);
   try {
     mappings = loop.mappings();
   } catch {

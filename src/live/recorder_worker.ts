@@ -7,9 +7,13 @@ import { createLiveTally, tallyDrops, tallyEntries } from '../analysis/live_tall
 import { CONTROL_BUFFER_BYTES, createEventQueueReader } from '../device/abi/event_queue.ts';
 import { EVENT_ENTRY_BYTES_V2 } from '../device/abi/events.ts';
 import { IOCTL } from '../device/abi/ioctls.ts';
-import { type Libc, loadLibc } from '../device/linux/libc.ts';
+import { decode, encode } from '../device/abi/layout.ts';
+import { NV_OK } from '../device/abi/status.ts';
+import { PROCESSOR_TABLE_BYTES, type ProcessorEntry, processorEntries } from '../device/attach.ts';
+import { type Libc, loadLibc, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../device/linux/libc.ts';
 import { processAlive, readManagedMappings } from '../device/linux/proc.ts';
 import { createRecordingWriter, type EndReason } from '../trace/recording_file.ts';
+import { namedGpus } from './processor_names.ts';
 import { createRecorderLoop, endRecording, recordTurn } from './recorder_loop.ts';
 import { type RecorderMessage, type RecorderWorkerData, STOP_REASONS } from './recorder_protocol.ts';
 
@@ -20,6 +24,20 @@ const ALIVE_MILLISECONDS = 100;
 function flusher(libc: Libc, data: RecorderWorkerData): () => void {
   const params = new Uint8Array(IOCTL.TOOLS_FLUSH_EVENTS.params.size);
   return () => void libc.ioctl(data.uvmFd, IOCTL.TOOLS_FLUSH_EVENTS.number, params);
+}
+
+/** Asks the driver for the VA space's processors; named as /proc names the GPUs. */
+function processorReader(libc: Libc, uvmFd: number): () => ProcessorEntry[] | null {
+  const call = IOCTL.TOOLS_GET_PROCESSOR_UUID_TABLE_V2;
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS;
+  const address = libc.mmap(0n, PROCESSOR_TABLE_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0n);
+  const table = new Uint8Array(libc.view(address, PROCESSOR_TABLE_BYTES));
+  return () => {
+    table.fill(0);
+    const params = encode(call.params, { tablePtr: address });
+    if (libc.ioctl(uvmFd, call.number, params) !== 0 || decode(call.params, params).rmStatus !== NV_OK) return null;
+    return namedGpus(processorEntries(table));
+  };
 }
 
 async function record(data: RecorderWorkerData, say: (message: RecorderMessage) => void): Promise<void> {
@@ -38,6 +56,7 @@ async function record(data: RecorderWorkerData, say: (message: RecorderMessage) 
     reader,
     writer,
     mappings: () => readManagedMappings(pid),
+    processors: processorReader(libc, data.uvmFd),
     clock: () => libc.clockRaw(),
     flush,
     observe: (entries) => tallyEntries(tally, entries),

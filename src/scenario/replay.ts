@@ -103,7 +103,11 @@ function* program(run: Run, stream: FaultStream, fromStep: number): Generator<nu
   const hasSteps = stream.count > 0 && stream.step[0] >= 0;
   let base = Number.NaN;
   let next = 0;
-  if (steps.length === 0) yield* deliver(run, stream, 0, stream.count, m.k.now);
+  if (steps.length === 0) {
+    beginStep(run);
+    yield* deliver(run, stream, 0, stream.count, m.k.now);
+    yield* finishStep(run);
+  }
   while (state.step < steps.length) {
     const step = steps[state.step];
     beginStep(run);

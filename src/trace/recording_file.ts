@@ -17,12 +17,14 @@ import {
   HEADER_SHAPE,
   MAPS_SHAPE,
   NOTE_SHAPE,
+  PROCESSORS_SHAPE,
   type RecordingDrops,
   type RecordingEnd,
   RecordingFileError,
   type RecordingHeader,
   type RecordingMaps,
   type RecordingNote,
+  type RecordingProcessors,
 } from './recording_frames.ts';
 
 export {
@@ -34,6 +36,7 @@ export {
   type RecordingHeader,
   type RecordingMaps,
   type RecordingNote,
+  type RecordingProcessors,
 } from './recording_frames.ts';
 
 export const RECORDING_HEAD_BYTES = 16;
@@ -56,6 +59,8 @@ export interface RecordingWriter {
   /** `dropped` as takeDropped gives it: pairs of type number and count. Nothing for an empty list. */
   appendDrops(dropped: readonly (readonly [type: number, count: number])[]): void;
   appendNote(text: string, time?: number): void;
+  /** The processors of the VA space, where they are others than before. */
+  appendProcessors(processors: RecordingProcessors['processors']): void;
   /** The last frame: why it ended, with the totals. */
   end(reason: EndReason): void;
   /** Closes the file, ended or not. Does nothing the second time. */
@@ -172,6 +177,7 @@ export function createRecordingWriter(
       for (const [, count] of dropped) totals.dropped += count;
     },
     appendNote: (note, time) => json(FRAME_KIND.note, time === undefined ? { text: note } : { text: note, time }),
+    appendProcessors: (processors) => json(FRAME_KIND.processors, { processors }),
     end: (reason) => json(FRAME_KIND.end, { reason, events: totals.events, dropped: totals.dropped }),
     close,
   };
@@ -188,6 +194,8 @@ export type RecordingFrame =
   | { kind: 'maps'; offset: number; maps: RecordingMaps }
   | { kind: 'drops'; offset: number; dropped: [type: number, count: number][] }
   | { kind: 'note'; offset: number; note: RecordingNote }
+  /** They take the place of the header's. */
+  | { kind: 'processors'; offset: number; processors: RecordingProcessors['processors'] }
   | { kind: 'end'; offset: number; end: RecordingEnd }
   /**
    * Always the last one. `truncated`: the last frame was cut, and `ignoredBytes` of it at the end of the file were of
@@ -274,6 +282,10 @@ function jsonFrame(source: Source, offset: number, kind: number, payload: Uint8A
     }
     case FRAME_KIND.note:
       return { kind: 'note', offset, note: parseJson(source, offset, NOTE_SHAPE, 'note', payload) };
+    case FRAME_KIND.processors: {
+      const { processors } = parseJson(source, offset, PROCESSORS_SHAPE, 'processors', payload);
+      return { kind: 'processors', offset, processors };
+    }
     case FRAME_KIND.end:
       return { kind: 'end', offset, end: parseJson(source, offset, END_SHAPE, 'end', payload) };
     default:
@@ -342,7 +354,7 @@ async function* readFrames(source: Source, size: number, buffer: Uint8Array | nu
       yield cut(offset, size);
       return;
     }
-    const known = kind >= FRAME_KIND.header && kind <= FRAME_KIND.end;
+    const known = kind >= FRAME_KIND.header && kind <= FRAME_KIND.processors;
     if (!known) source.at += length;
     else {
       if (length > JSON_BYTES_MAX) malformed(source, offset, `a frame of kind ${kind} with ${length} bytes`);

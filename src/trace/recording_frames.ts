@@ -5,7 +5,7 @@
 import { z } from 'zod';
 
 export const RECORDING_SUFFIX = '.uvmrec';
-export const FRAME_KIND = { header: 1, events: 2, maps: 3, drops: 4, note: 5, end: 6 } as const;
+export const FRAME_KIND = { header: 1, events: 2, maps: 3, drops: 4, note: 5, end: 6, processors: 7 } as const;
 
 /** A file that is no recording, or that cannot be read or written; the message begins with its path. */
 export class RecordingFileError extends Error {
@@ -18,6 +18,19 @@ const nullableText = z.string({ error: 'a text or null' }).nullable();
 const HEX = /^(0x)?[0-9a-f]{1,16}$/i;
 const address = z.string({ error: 'an address in hexadecimal' }).regex(HEX, { error: 'an address in hexadecimal' });
 
+const PROCESSORS = z.array(
+  z.object({
+    number: whole,
+    word: text('a processor (cpu, gpu0, gpu1, ...)').regex(/^(cpu|gpu(0|[1-9]\d{0,3}))$/, {
+      error: 'a processor (cpu, gpu0, gpu1, ...)',
+    }),
+    uuid: text('a uuid'),
+    name: text('a name').optional(),
+    cc: text('a compute capability').optional(),
+  }),
+  { error: 'a list of processors' },
+);
+
 export const HEADER_SHAPE = z.looseObject({
   format: z.literal(1, { error: '1, the format that this version reads' }),
   uvmlab: text('the version of uvmlab'),
@@ -26,18 +39,7 @@ export const HEADER_SHAPE = z.looseObject({
   pid: whole,
   command: z.array(text('a text'), { error: 'a list of texts, or null' }).nullable(),
   executable: nullableText,
-  processors: z.array(
-    z.looseObject({
-      number: whole,
-      word: text('a processor (cpu, gpu0, gpu1, ...)').regex(/^(cpu|gpu(0|[1-9]\d{0,3}))$/, {
-        error: 'a processor (cpu, gpu0, gpu1, ...)',
-      }),
-      uuid: text('a uuid'),
-      name: text('a name').optional(),
-      cc: text('a compute capability').optional(),
-    }),
-    { error: 'a list of processors' },
-  ),
+  processors: PROCESSORS,
   events: z.array(text('the name of an event type'), { error: 'a list of event types' }),
   ringEntries: whole,
   machine: nullableText,
@@ -56,11 +58,13 @@ export const MAPS_SHAPE = z.looseObject({
 export const DROPS_SHAPE = z.looseObject({
   dropped: z.record(z.string().regex(/^\d{1,2}$/), whole, { error: 'an object of counts by type number' }),
 });
+export const PROCESSORS_SHAPE = z.looseObject({ processors: PROCESSORS });
 export const NOTE_SHAPE = z.looseObject({ text: text('a text'), time: z.number({ error: 'nanoseconds' }).optional() });
 export const END_SHAPE = z.looseObject({ reason: text('a text'), events: whole, dropped: whole });
 
 /**
- * What a recording begins with. `processors` says what the numbers in entries of version 2 mean; `events` are names of
+ * What a recording begins with. `processors` says what the numbers in entries of version 2 mean, as far as it was known
+ * then (later ones: RecordingProcessors); `events` are names of
  * EVENT_TYPE that were enabled; `machine` is the name of a machine profile; `parameters` are the module's, as the
  * system shows them.
  */
@@ -70,6 +74,8 @@ export type RecordingHeader = z.infer<typeof HEADER_SHAPE>;
  * hexadecimal, `end` behind the last byte.
  */
 export type RecordingMaps = z.infer<typeof MAPS_SHAPE>;
+/** Processors that a VA space had when the frame was written: a program registers its GPUs after it has begun. */
+export type RecordingProcessors = z.infer<typeof PROCESSORS_SHAPE>;
 /** Events lost between the frames before and after it, by EVENT_TYPE number. */
 export type RecordingDrops = z.infer<typeof DROPS_SHAPE>;
 /** `time` in nanoseconds of CLOCK_MONOTONIC_RAW. */

@@ -25,6 +25,7 @@ type Pieces = Float64Array;
 
 export interface RecordingSurvey {
   path: string;
+  /** With the processors that were known at the end. */
   header: RecordingHeader;
   /** In order of their first snapshot, then by address. */
   ranges: RecordedRange[];
@@ -123,6 +124,9 @@ export async function surveyRecording(path: string): Promise<RecordingSurvey> {
     switch (frame.kind) {
       case 'header':
         survey.header = frame.header;
+        break;
+      case 'processors':
+        if (survey.header !== null) survey.header = { ...survey.header, processors: frame.processors };
         break;
       case 'events':
         survey.events += frame.count;
