@@ -13,3 +13,4 @@ export * from './abi/test_ioctls.ts';
 export * from './device.ts';
 export * from './event_source.ts';
 export * from './model/model_device.ts';
+export * from './process_memory.ts';
