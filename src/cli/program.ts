@@ -45,7 +45,7 @@ function createProgram(): Command {
 }
 
 /** Errors whose message is meant for the user; every other one is a bug and shows its stack. */
-const USER_ERRORS = ['UsageError', 'CaseFileError', 'LineFileError'];
+const USER_ERRORS = ['UsageError', 'CaseFileError', 'LineFileError', 'CopyAbiError'];
 
 /** Runs a command line (without node and the script) and returns the exit code. */
 export async function runCli(args: readonly string[]): Promise<number> {
