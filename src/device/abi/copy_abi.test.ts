@@ -93,7 +93,7 @@ describe('a mistake', () => {
     ],
     [
       status({ address: { type: 'u64', offset: 0 } }),
-      'COPY_STATUS.fields.address: {"type":"u64","offset":0}; expected no such field, but one of token, flags, rmStatus,',
+      'COPY_STATUS.fields.address: {"type":"u64","offset":0}; expected no such field, but one of token, flags,',
     ],
     [
       status({ token: { type: 'u64', offset: 0, size: 8 } }),
