@@ -180,15 +180,15 @@ describe('effects', () => {
     expect(next(b, HOST)).toMatchObject({ status: NV_OK, bytes: pages * 4096 });
     expect(driverStateHash(b.m)).toBe(before);
     const bytes = new Uint8Array(pages * 4096);
-    let read = { status: -1, bytesRead: 0 };
+    let read = { status: -1, bytes: 0 };
     runAll(
       b.m,
       (function* (): Generator<number, void, void> {
         yield b.m.k.now;
-        read = toolsReadProcessMemory(b.m, b.space, BASE, 0, bytes);
+        read = yield* toolsReadProcessMemory(b.m, b.space, BASE, 0, bytes);
       })(),
     );
-    expect(read).toEqual({ status: NV_OK, bytesRead: bytes.length });
+    expect(read).toEqual({ status: NV_OK, bytes: bytes.length });
     const different = [];
     for (let p = 0; p < pages; p++) {
       const page = pageBytes(b, 0, HOST + p);

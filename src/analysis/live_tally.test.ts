@@ -67,12 +67,12 @@ describe('the view', () => {
     tallyEntries(now, joined(gpuFault(A, 1), gpuFault(A, 1), migration(2, 0, 1, 2n ** 21n)));
     tallyDrops(now, 1234);
     const lines = liveLines(before, now, 12.25, 0.5);
-    expect(lines[0]).toBe('recording, 12.3 s, 4 events, 1 234 LOST');
+    expect(lines[0]).toBe('recording, 12.3 s, 4 events, 1,234 LOST');
     expect(lines[1]).toMatch(/gpu faults +3 {2}4\/s$/);
     expect(lines.join('\n')).toContain('coherence to gpu              2.0 MiB');
     expect(lines.at(-1)).toBe('    0x7f1200000000  3');
     expect(livePlainLine(now, 12.25)).toBe(
-      '12.3 s: gpu faults 3 in 1 batches, cpu faults 0, coherence to gpu 2.0 MiB, LOST 1 234',
+      '12.3 s: gpu faults 3 in 1 batches, cpu faults 0, coherence to gpu 2.0 MiB, LOST 1,234',
     );
   });
 

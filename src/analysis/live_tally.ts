@@ -101,7 +101,7 @@ export function hottestBlocks(tally: LiveTally, count: number): { address: bigin
     .map(([block, faults]) => ({ address: BigInt(block) << 21n, faults }));
 }
 
-const number = (value: number): string => Math.round(value).toLocaleString('en-US').replaceAll(',', ' ');
+const number = (value: number): string => Math.round(value).toLocaleString('en-US');
 
 function size(bytes: number): string {
   if (bytes >= 2 ** 30) return `${(bytes / 2 ** 30).toFixed(1)} GiB`;

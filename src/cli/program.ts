@@ -60,6 +60,7 @@ const USER_ERRORS = [
   'AttachError',
   'ManagedRangeError',
   'ManagedLimitError',
+  'CopyAbiError',
   'CopyRoutineError',
 ];
 

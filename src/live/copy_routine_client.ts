@@ -3,7 +3,8 @@
  * and checked against ioctl 62 of the same driver, which reads the same bytes where nothing writes them meanwhile.
  */
 import { readFileSync } from 'node:fs';
-import { type CopyCalls, parseCopyAbi } from '../device/abi/copy_abi.ts';
+import { parseCopyAbi } from '../device/abi/copy_abi.ts';
+import type { CopyIoctls } from '../device/abi/ioctls.ts';
 import { NV_OK, statusText } from '../device/abi/status.ts';
 import { type Device, type DeviceFile, ioctl, ioctlResult } from '../device/device.ts';
 import { readProcessMemory } from '../device/process_memory.ts';
@@ -17,23 +18,21 @@ export class CopyRoutineError extends Error {
 const PIECE = 2 ** 21;
 const PAGE = 4096;
 
-/** The routine's ioctls as FILE describes them. Throws CopyRoutineError. */
-export function readCopyAbi(path: string): CopyCalls {
-  let json: unknown;
+/** The routine's ioctls as FILE describes them. Throws CopyAbiError, CopyRoutineError. */
+export function readCopyAbi(path: string): CopyIoctls {
+  let text: string;
   try {
-    json = JSON.parse(readFileSync(path, 'utf8'));
+    text = readFileSync(path, 'utf8');
   } catch (error) {
-    throw new CopyRoutineError(`--copy-abi ${path}: cannot be read as JSON: ${(error as Error).message}`);
+    throw new CopyRoutineError(`--copy-abi ${path}: cannot be read: ${(error as Error).message}`);
   }
-  const parsed = parseCopyAbi(json);
-  if (!parsed.ok) throw new CopyRoutineError(`--copy-abi ${path}: ${parsed.error}`);
-  return parsed.calls;
+  return parseCopyAbi(text);
 }
 
 async function copyPiece(
   device: Device,
   uvm: DeviceFile,
-  calls: CopyCalls,
+  calls: CopyIoctls,
   from: bigint,
   to: bigint,
   size: number,
@@ -61,7 +60,7 @@ async function copyPiece(
 export async function copyByRoutine(
   device: Device,
   uvm: DeviceFile,
-  calls: CopyCalls,
+  calls: CopyIoctls,
   from: bigint,
   length: bigint,
   take: (bytes: Uint8Array) => void,

@@ -153,8 +153,8 @@ function oracle(c: Copies, page: number, pages: number): Uint8Array | null {
     c.h,
     (function* () {
       yield c.h.m.k.now;
-      const read = toolsReadProcessMemory(c.h.m, c.h.run.space, page, 0, out);
-      ok = read.status === NV_OK && read.bytesRead === out.length;
+      const read = yield* toolsReadProcessMemory(c.h.m, c.h.run.space, page, 0, out);
+      ok = read.status === NV_OK && read.bytes === out.length;
     })(),
   );
   return ok ? out : null;

@@ -349,7 +349,7 @@ export const CPU_UUID: Uint8Array = Uint8Array.of(
 export const UUID_TABLE_ENTRIES = 33;
 export const UUID_TABLE_V2_ENTRIES = 257;
 
-/** The copy routine's ioctls under the numbers given. */
+/** The copy routine's ioctls under the numbers given, with the layouts of docs/copy-routine.md. */
 export function copyIoctls(numbers: CopyIoctlNumbers = COPY_IOCTL_NUMBERS) {
   return {
     SET_COPY_FROM_ADDRESS: defineIoctl(
@@ -388,3 +388,6 @@ export function copyIoctls(numbers: CopyIoctlNumbers = COPY_IOCTL_NUMBERS) {
     ),
   } as const;
 }
+
+/** The three ioctls of one patched module; copy_abi.ts reads them from a file. */
+export type CopyIoctls = ReturnType<typeof copyIoctls>;

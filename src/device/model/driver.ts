@@ -9,6 +9,7 @@
  */
 import { PAGE_SIZE } from '../../base/units.ts';
 import { type UvmFile, uvmFileOpen } from '../../model/copy_routine/ioctl.ts';
+import type { CopyRecord } from '../../model/copy_routine/types.ts';
 import { runNextEvent } from '../../model/kernel/clock.ts';
 import { mmCreate } from '../../model/kernel/mm.ts';
 import { THREAD_DONE, threadCreate } from '../../model/kernel/thread.ts';
@@ -16,7 +17,7 @@ import type { Model } from '../../model/state.ts';
 import { CPU_ID, INVALID_ID } from '../../model/uvm/processors.ts';
 import type { VaSpace } from '../../model/uvm/va_range_types.ts';
 import type { EventQueueWriter } from '../abi/event_queue.ts';
-import { CPU_UUID, type IoctlDevice } from '../abi/ioctls.ts';
+import { type CopyIoctls, CPU_UUID, copyIoctls, type IoctlDevice } from '../abi/ioctls.ts';
 import { pageOfAddress } from '../abi/layout.ts';
 
 /** A call that a driver answers and the model does not; nothing has happened. */
@@ -92,6 +93,16 @@ export interface ModelDriver {
   trackers: Tracker[];
   /** Entries of the model's log that queues have been offered. */
   delivered: number;
+  /** The copy routine's ioctls; null for a stock driver, which has none. */
+  readonly copyIoctls: CopyIoctls | null;
+  /** Copies whose bytes have not been put into the memory of a process, and how many copies have been looked at. */
+  copies: CopyRecord[];
+  copiesSeen: number;
+}
+
+export interface ModelDriverOptions {
+  /** Numbers and layouts of the copy routine's ioctls; 3001 to 3003 when left out, null for a driver without them. */
+  copyIoctls?: CopyIoctls | null;
 }
 
 const FIRST_FD = 3;
@@ -107,9 +118,19 @@ function gpuUuid(id: number): Uint8Array {
 }
 
 /** A driver over a model on which nobody has called the driver yet. */
-export function createModelDriver(m: Model): ModelDriver {
-  const uuids = [CPU_UUID, ...m.gpus.map((gpu) => gpuUuid(gpu.id))];
-  return { m, processes: [], uuids, space: null, trackers: [], delivered: m.tools.log.count };
+export function createModelDriver(m: Model, options: ModelDriverOptions = {}): ModelDriver {
+  const { copyIoctls: calls = copyIoctls() } = options;
+  return {
+    m,
+    processes: [],
+    uuids: [CPU_UUID, ...m.gpus.map((gpu) => gpuUuid(gpu.id))],
+    space: null,
+    trackers: [],
+    delivered: m.tools.log.count,
+    copyIoctls: calls,
+    copies: [],
+    copiesSeen: m.vaSpaces[0].copy.records.length,
+  };
 }
 
 /** A process that has opened nothing. The first one gets the address space that the model's VA space belongs to. */
@@ -153,16 +174,26 @@ export function isMapped(process: DriverProcess, startPage: number, outerPage: n
   return process.areas.some((area) => area.startPage < outerPage && area.outerPage > startPage);
 }
 
-/** The first page of a free place for `pages` pages. */
-export function freePlace(process: DriverProcess, pages: number, managed: boolean): number {
+/**
+ * The first page of a free place for `pages` pages. A program's own memory gets a place that is free in all processes,
+ * since the model keeps all of it in one store (src/model/gpu/contents.ts).
+ */
+export function freePlace(driver: ModelDriver, process: DriverProcess, pages: number, managed: boolean): number {
   let page = managed ? FIRST_MANAGED_PAGE : FIRST_PLAIN_PAGE;
-  for (const area of process.areas) {
+  const areas = managed ? process.areas : driver.processes.flatMap((other) => other.areas);
+  if (!managed) areas.sort((a, b) => a.startPage - b.startPage);
+  for (const area of areas) {
     if (area.outerPage < page) continue;
     if (area.startPage > page + pages) break;
     page = area.outerPage + 1;
     if (managed) page = Math.ceil(page / MANAGED_ALIGNMENT) * MANAGED_ALIGNMENT;
   }
   return page;
+}
+
+/** The area that a page belongs to. */
+export function areaOf(process: DriverProcess, page: number): Area | undefined {
+  return process.areas.find((area) => page >= area.startPage && page < area.outerPage);
 }
 
 export function addArea(process: DriverProcess, area: Area): void {
@@ -176,8 +207,7 @@ export function addArea(process: DriverProcess, area: Area): void {
  * for managed memory, which the driver would fault in.
  */
 export function userBytes(process: DriverProcess, address: bigint, length: number): Uint8Array | null {
-  const page = pageOfAddress(address);
-  const area = process.areas.find((a) => page >= a.startPage && page < a.outerPage);
+  const area = areaOf(process, pageOfAddress(address));
   if (area === undefined) return null;
   if (area.memory === null) throw new NotModelledError('parameters that point into managed memory');
   const offset = Number(address - BigInt(area.startPage) * BigInt(PAGE_SIZE));

@@ -26,6 +26,7 @@ import {
   type PollResult,
 } from '../device.ts';
 import { type Route, routeTable } from './calls.ts';
+import { copyRouteOf } from './copy_calls.ts';
 import {
   type Area,
   addArea,
@@ -37,6 +38,7 @@ import {
   isMapped,
   MM_RELEASED,
   type ModelDriver,
+  NotModelledError,
   type OpenFile,
   runThread,
 } from './driver.ts';
@@ -44,8 +46,9 @@ import { MEMORY_ROUTES } from './memory_calls.ts';
 import { SPACE_ROUTES, spaceHasMm } from './space_calls.ts';
 import { TEST_ROUTES, TOOLS_ROUTES, UVM_TOOLS_ROUTES } from './tools_calls.ts';
 import { deliverEvents } from './tools_queue.ts';
+import { forgetCopies, landCopies } from './user_memory.ts';
 
-export { createModelDriver, type ModelDriver, NotModelledError, runThread } from './driver.ts';
+export { createModelDriver, type ModelDriver, type ModelDriverOptions, NotModelledError, runThread } from './driver.ts';
 export { deliverEvents } from './tools_queue.ts';
 
 const ALL = Object.values(IOCTL);
@@ -62,8 +65,8 @@ const TEST_TABLE = routeTable(TEST_ROUTES, Object.values(TEST_IOCTL));
 /** The routine for a number on a device, or the errno that stands for none. */
 function routeOf(driver: ModelDriver, device: IoctlDevice, number: number): Route | number {
   if (device === 'tools') return TOOLS_TABLE.get(number) ?? ERRNO.EINVAL;
-  const found = UVM_TABLE.get(number);
-  if (found !== undefined) return found;
+  const found = UVM_TABLE.get(number) ?? copyRouteOf(driver, number);
+  if (found !== null) return found;
   if (driver.m.params.uvm_enable_builtin_tests === 0) return ERRNO.ENOSYS;
   return TEST_TABLE.get(number) ?? ERRNO.EINVAL;
 }
@@ -107,6 +110,7 @@ function putFile(driver: ModelDriver, file: OpenFile): void {
   }
   if (file.uvm.type === FILE_VA_SPACE) {
     runThread(m, uvmFileClose(m, file.uvm));
+    landCopies(driver);
     toolsFlush(m);
   }
   file.uvm.type = FILE_UNINITIALIZED;
@@ -123,8 +127,14 @@ function mapManaged(driver: ModelDriver, process: DriverProcess, file: OpenFile,
   if (!Number.isSafeInteger(length) || length <= 0 || length % PAGE_SIZE !== 0) fail(ERRNO.EINVAL);
   const pages = length / PAGE_SIZE;
   if (request.address !== undefined && offsetOfAddress(request.address) !== 0) fail(ERRNO.EINVAL);
-  const start = request.address === undefined ? freePlace(process, pages, true) : pageOfAddress(request.address);
+  const start =
+    request.address === undefined ? freePlace(driver, process, pages, true) : pageOfAddress(request.address);
   if (isMapped(process, start, start + pages)) fail(ERRNO.EEXIST);
+  const elsewhere = (other: DriverProcess) =>
+    other.areas.some((area) => area.memory !== null && area.startPage < start + pages && area.outerPage > start);
+  if (driver.m.contents !== null && driver.processes.some(elsewhere)) {
+    throw new NotModelledError('managed memory at an address where another process has memory of its own');
+  }
   const address = addressOfPage(start);
   const { m, space } = driver;
   if (m.globalStatus !== NV_OK) fail(statusErrno(m.globalStatus));
@@ -176,7 +186,7 @@ function allocate(driver: ModelDriver, process: DriverProcess, length: number): 
   }
   const { m } = driver;
   const pages = length / PAGE_SIZE;
-  const startPage = freePlace(process, pages, false);
+  const startPage = freePlace(driver, process, pages, false);
   const memory = new Uint8Array(length);
   const area: Area = { startPage, outerPage: startPage + pages, memory, file: null };
   addArea(process, area);
@@ -190,6 +200,7 @@ function allocate(driver: ModelDriver, process: DriverProcess, length: number): 
     },
     close: async () => {
       if (!process.areas.includes(area)) return;
+      forgetCopies(driver, process, area);
       process.areas = process.areas.filter((a) => a !== area);
       userMunmap(m, process.mm, startPage, pages);
     },

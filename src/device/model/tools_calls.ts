@@ -1,8 +1,8 @@
 /**
- * The tools' ioctls over the model: event queues, the table of processors, flushing. Statuses and the order of checks
- * are those of uvm_tools.c (driver 580.105.08).
+ * The tools' ioctls over the model: event queues, the table of processors, flushing, the memory of a process. Statuses
+ * and the order of checks are those of uvm_tools.c (driver 580.105.08).
  *
- * Left out: counters, and UVM_TOOLS_READ and _WRITE_PROCESS_MEMORY.
+ * Left out: counters.
  */
 import { PAGE_SIZE } from '../../base/units.ts';
 import { FILE_VA_SPACE } from '../../model/copy_routine/ioctl.ts';
@@ -14,16 +14,18 @@ import {
   NV_OK,
 } from '../../model/uvm/status.ts';
 import { toolsFlush } from '../../model/uvm/tools.ts';
+import { type ProcessMemoryAccess, toolsAccessProcessMemory } from '../../model/uvm/tools_access.ts';
 import { CONTROL_BUFFER_BYTES, createEventQueueWriter } from '../abi/event_queue.ts';
 import { EVENT_ENTRY_BYTES_V1, EVENT_ENTRY_BYTES_V2, EVENT_TYPES_ALL, EVENT_TYPES_OUTER } from '../abi/events.ts';
 import { IOCTL, UUID_TABLE_ENTRIES, UUID_TABLE_V2_ENTRIES } from '../abi/ioctls.ts';
-import { pageOfAddress } from '../abi/layout.ts';
+import { offsetOfAddress, pageOfAddress } from '../abi/layout.ts';
 import { TEST_IOCTL } from '../abi/test_ioctls.ts';
 import { type Call, type Route, route, spaceOf } from './calls.ts';
-import { type DriverProcess, NotModelledError, type Tracker, userBytes } from './driver.ts';
+import { areaOf, type DriverProcess, NotModelledError, type Tracker, userBytes } from './driver.ts';
 import { instanceNumber } from './log_entries.ts';
 import { rangeInvalid } from './memory_calls.ts';
 import { deliverEvents, recordEntry } from './tools_queue.ts';
+import { needContents, userCopy } from './user_memory.ts';
 
 const UUID_BYTES = 16;
 const UINT_MAX = 0xffffffffn;
@@ -32,8 +34,7 @@ const UINT_MAX = 0xffffffffn;
 function mapUserPages(process: DriverProcess, address: bigint, bytes: number): number | Uint8Array {
   const rounded = Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
   if (rangeInvalid(address, BigInt(rounded))) return NV_ERR_INVALID_ADDRESS;
-  const first = pageOfAddress(address);
-  const area = process.areas.find((a) => first >= a.startPage && first < a.outerPage);
+  const area = areaOf(process, pageOfAddress(address));
   // Managed memory is refused as what is not mapped.
   if (area === undefined || area.memory === null) return NV_ERR_INVALID_ARGUMENT;
   return userBytes(process, address, rounded)?.subarray(0, bytes) ?? NV_ERR_INVALID_ARGUMENT;
@@ -115,6 +116,22 @@ function processorUuidTable(call: Call, tablePtr: bigint, entries: number, numbe
   return NV_OK;
 }
 
+/** tools_access_process_memory; the buffer is the caller's, whoever the VA space belongs to. */
+function* accessProcessMemory(
+  call: Call,
+  p: { buffer: bigint; size: bigint; targetVa: bigint },
+  write: boolean,
+): Generator<number, ProcessMemoryAccess, void> {
+  const { m } = call.driver;
+  needContents(m, write ? 'UVM_TOOLS_WRITE_PROCESS_MEMORY' : 'UVM_TOOLS_READ_PROCESS_MEMORY');
+  // What others do before this moment comes first.
+  yield m.k.now;
+  const [page, offset] = [pageOfAddress(p.targetVa), offsetOfAddress(p.targetVa)];
+  return yield* toolsAccessProcessMemory(m, spaceOf(call).space, page, offset, Number(p.size), write, (at, part) =>
+    userCopy(call, p.buffer + BigInt(at), part, !write),
+  );
+}
+
 /** uvm_test_inject_tools_event, _v2 */
 function injectEvent(call: Call, version: 1 | 2, entry: readonly number[], count: number): number {
   if (entry[0] >= EVENT_TYPES_ALL) return NV_ERR_INVALID_ARGUMENT;
@@ -150,6 +167,16 @@ export const UVM_TOOLS_ROUTES: readonly Route[] = [
   route(IOCTL.TOOLS_GET_PROCESSOR_UUID_TABLE_V2, (call, p) =>
     processorUuidTable(call, p.tablePtr, UUID_TABLE_V2_ENTRIES, instanceNumber),
   ),
+  route(IOCTL.TOOLS_READ_PROCESS_MEMORY, function* (call, p) {
+    const { status, bytes } = yield* accessProcessMemory(call, p, false);
+    p.bytesRead = BigInt(bytes);
+    return status;
+  }),
+  route(IOCTL.TOOLS_WRITE_PROCESS_MEMORY, function* (call, p) {
+    const { status, bytes } = yield* accessProcessMemory(call, p, true);
+    p.bytesWritten = BigInt(bytes);
+    return status;
+  }),
   route(IOCTL.TOOLS_FLUSH_EVENTS, (call) => {
     toolsFlush(call.driver.m);
     return NV_OK;

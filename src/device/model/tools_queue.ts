@@ -10,6 +10,7 @@ import { enqueueEvent } from '../abi/event_queue.ts';
 import { EVENT_ENTRY_BYTES_V1, EVENT_ENTRY_BYTES_V2 } from '../abi/events.ts';
 import type { ModelDriver } from './driver.ts';
 import { type EntryContext, putEntryV1, putEntryV2 } from './log_entries.ts';
+import { landCopies } from './user_memory.ts';
 
 /** Reused for every entry. */
 const wordsV1 = new Uint32Array(EVENT_ENTRY_BYTES_V1 / 4);
@@ -17,9 +18,13 @@ const wordsV2 = new Uint32Array(EVENT_ENTRY_BYTES_V2 / 4);
 const entryV1 = new Uint8Array(wordsV1.buffer);
 const entryV2 = new Uint8Array(wordsV2.buffer);
 
-/** Offers the queues all that the model has logged since the last time. */
+/**
+ * Offers the queues all that the model has logged since the last time, and lets finished copies of the copy routine
+ * arrive in the memory of the processes.
+ */
 export function deliverEvents(driver: ModelDriver): void {
   const { m, trackers } = driver;
+  landCopies(driver);
   const { log } = m.tools;
   const space = m.vaSpaces[0];
   const context: EntryContext = {

@@ -8,7 +8,7 @@ import { contentsCopyBytes, contentsForget, contentsPopulate } from '../gpu/cont
 import { LOCK_ORDER_MMAP_LOCK, lockAcquire, lockRelease } from '../kernel/lock.ts';
 import { mmAllocKernelPages, mmIsPlain, mmPagePresent, mmPin, mmUnmapPlain } from '../kernel/mm.ts';
 import type { Model } from '../state.ts';
-import { CPU_ID } from '../uvm/processors.ts';
+import { CPU_ID, INVALID_ID } from '../uvm/processors.ts';
 import { NV_ERR_INVALID_ARGUMENT, NV_OK } from '../uvm/status.ts';
 import { pageResidentProcessors } from '../uvm/va_block.ts';
 import { CPU_FAULT_DONE, CPU_FAULT_FATAL, vaSpaceCpuFault, vaSpaceCpuFaultWoken } from '../uvm/va_block_cpu_fault.ts';
@@ -73,14 +73,19 @@ function cpuTarget(block: VaBlock, page: number): number {
   return residents === 0 ? CPU_ID : 31 - Math.clz32(residents & -residents);
 }
 
-/** Has the CPU fault on a managed page until it may write it; null when that is a bus error. */
-function* userFaultIn(m: Model, space: VaSpace, page: number): Generator<number, VaBlock | null, void> {
+/**
+ * Has the CPU fault on a managed page until it may read or write it. Returns the processor in whose memory the CPU
+ * reaches the page, or INVALID_ID when that is a bus error.
+ */
+export function* userFaultIn(m: Model, space: VaSpace, page: number, write: boolean): Generator<number, number, void> {
   for (;;) {
     const block = vaBlockFind(space, page);
-    if (block !== null && mmPagePresent(block.w, page - block.startPage, true)) return block;
+    if (block !== null && mmPagePresent(block.w, page - block.startPage, write)) {
+      return cpuTarget(block, page - block.startPage);
+    }
     for (let retries = 0; ; retries++) {
-      const outcome = vaSpaceCpuFault(m, space, page, true, retries);
-      if (outcome === CPU_FAULT_FATAL) return null;
+      const outcome = vaSpaceCpuFault(m, space, page, write, retries);
+      if (outcome === CPU_FAULT_FATAL) return INVALID_ID;
       if (outcome === CPU_FAULT_DONE) break;
       yield outcome;
       vaSpaceCpuFaultWoken(m, page);
@@ -105,9 +110,8 @@ export function* userCopyStaged(m: Model, record: CopyRecord, bytes: number): Ge
     const space = managingSpace(m, record.mm, page);
     let to = CPU_ID;
     if (space !== null) {
-      const block = yield* userFaultIn(m, space, page);
-      if (block === null) return NV_ERR_INVALID_ARGUMENT;
-      to = cpuTarget(block, page - block.startPage);
+      to = yield* userFaultIn(m, space, page, true);
+      if (to === INVALID_ID) return NV_ERR_INVALID_ARGUMENT;
     } else if (m.contents !== null) contentsPopulate(m.contents, CPU_ID, page);
     m.k.now += m.cost.copyCpuPage;
     if (m.contents !== null) {

@@ -93,6 +93,19 @@ export function contentsZeroBytes(c: Contents, processor: number, page: number, 
   target.set(page, words);
 }
 
+/** Puts bytes over a part of one page, from byte `offset` on. */
+export function contentsPutBytes(
+  c: Contents,
+  processor: number,
+  page: number,
+  offset: number,
+  bytes: Uint8Array,
+): void {
+  const words = ownWords(c.pages[processor].get(page));
+  new Uint8Array(words.buffer).set(bytes, offset);
+  c.pages[processor].set(page, words);
+}
+
 /** Copies `bytes` bytes between two pages; neither range leaves its page. Garbage is copied as what it reads as. */
 export function contentsCopyBytes(
   c: Contents,
@@ -139,4 +152,18 @@ export function contentsCopyOut(
     contentsCopyBytes(c, 0, frame, targetOffset, from, page + Math.floor(source / BYTES_PER_PAGE), sourceOffset, n);
     done += n;
   }
+}
+
+/** Copies `bytes` bytes from byte `at` of a list of frames of the CPU's memory to byte `offset` of one page. */
+export function contentsCopyIn(
+  c: Contents,
+  to: number,
+  page: number,
+  offset: number,
+  frames: readonly number[],
+  at: number,
+  bytes: number,
+): void {
+  const frame = frames[Math.floor(at / BYTES_PER_PAGE)];
+  contentsCopyBytes(c, to, page, offset, 0, frame, at % BYTES_PER_PAGE, bytes);
 }

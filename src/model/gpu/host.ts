@@ -13,11 +13,12 @@
 import { assert } from '../../base/assert.ts';
 import { registerHandler, schedule } from '../kernel/clock.ts';
 import type { Model } from '../state.ts';
-import { contentsCopy, contentsCopyOut, contentsZero } from './contents.ts';
+import { contentsCopy, contentsCopyIn, contentsCopyOut, contentsZero } from './contents.ts';
 import {
   createMethodMemory,
   METHOD_CANCEL,
   METHOD_COPY,
+  METHOD_COPY_IN,
   METHOD_COPY_OUT,
   METHOD_COPY_SCATTERED,
   METHOD_MEMSET,
@@ -279,6 +280,12 @@ function runMethods(m: Model, host: Host, words: Float64Array, length: number, f
         if (m.contents !== null) {
           const { frames } = m.k.pins[words[i + 4]];
           contentsCopyOut(m.contents, words[i + 1], words[i + 2], words[i + 3], frames, words[i + 5], words[i + 6]);
+        }
+        break;
+      case METHOD_COPY_IN:
+        if (m.contents !== null) {
+          const { frames } = m.k.pins[words[i + 4]];
+          contentsCopyIn(m.contents, words[i + 1], words[i + 2], words[i + 3], frames, words[i + 5], words[i + 6]);
         }
         break;
       case METHOD_MEMSET:

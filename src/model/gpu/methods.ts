@@ -31,6 +31,12 @@ export const METHOD_TIMESTAMP = 8;
  */
 export const METHOD_COPY_OUT = 9;
 
+/**
+ * dst (processor id), page, byte in it, pin, byte in the pinned memory, bytes: from pinned CPU memory to a processor's
+ * memory; neither side leaves its page.
+ */
+export const METHOD_COPY_IN = 10;
+
 /** Flags of METHOD_TLB_INVALIDATE. */
 export const TLB_ALL = 1;
 export const TLB_MEMBAR = 2;
@@ -47,10 +53,11 @@ export const METHOD_NAMES: readonly string[] = [
   'cancel',
   'timestamp',
   'copyOut',
+  'copyIn',
 ];
 
 /** Words of a method, the op code included, by op code. */
-export const METHOD_WORDS: readonly number[] = [1, 5, 5, 4, 5, 4, 2, 4, 2, 7];
+export const METHOD_WORDS: readonly number[] = [1, 5, 5, 4, 5, 4, 2, 4, 2, 7, 7];
 
 const FIRST_BUFFER_WORDS = 64;
 

@@ -15,6 +15,7 @@ import { hostSubmit } from '../gpu/host.ts';
 import {
   METHOD_CANCEL,
   METHOD_COPY,
+  METHOD_COPY_IN,
   METHOD_COPY_OUT,
   METHOD_COPY_SCATTERED,
   METHOD_MEMSET,
@@ -227,6 +228,27 @@ export function pushCopy(
   push.usesEngine = true;
 }
 
+/** One method between a processor's memory and pinned memory; takes `time`, and `base` once a push. */
+function emitPinnedCopy(
+  m: Model,
+  push: Push,
+  operands: readonly number[],
+  kind: number,
+  base: number,
+  time: number,
+): void {
+  const first = emit(m, push, operands.length);
+  for (let i = 0; i < operands.length; i++) push.words[first + i] = operands[i];
+  let duration = time;
+  if ((push.kinds & kind) === 0) {
+    push.kinds |= kind;
+    duration += base;
+  }
+  if (push.copies++ > 0) duration += m.cost.copyRun;
+  push.duration += duration;
+  push.usesEngine = true;
+}
+
 /**
  * Copies `bytes` bytes of processor `src`'s memory, from byte `offset` of `page` on, to byte `at` of pinned memory of
  * the CPU (kernel/mm.ts). One method; costs what a copy to the CPU of as many pages costs.
@@ -242,23 +264,29 @@ export function pushCopyOut(
   bytes: number,
 ): void {
   assert(src !== CPU_ID && bytes > 0, 'a copy engine copies out of a GPU, at least one byte');
-  const first = emit(m, push, 7);
-  const words = push.words;
-  words[first] = METHOD_COPY_OUT;
-  words[first + 1] = src;
-  words[first + 2] = page;
-  words[first + 3] = offset;
-  words[first + 4] = pin;
-  words[first + 5] = at;
-  words[first + 6] = bytes;
-  let duration = m.cost.copyPageToCpu * Math.ceil(bytes / PAGE_SIZE);
-  if ((push.kinds & KIND_TO_CPU) === 0) {
-    push.kinds |= KIND_TO_CPU;
-    duration += m.cost.copyBaseToCpu;
-  }
-  if (push.copies++ > 0) duration += m.cost.copyRun;
-  push.duration += duration;
-  push.usesEngine = true;
+  const time = m.cost.copyPageToCpu * Math.ceil(bytes / PAGE_SIZE);
+  const operands = [METHOD_COPY_OUT, src, page, offset, pin, at, bytes];
+  emitPinnedCopy(m, push, operands, KIND_TO_CPU, m.cost.copyBaseToCpu, time);
+}
+
+/**
+ * Copies `bytes` bytes of pinned memory of the CPU, from byte `at` on, to byte `offset` of a page of processor `dst`'s
+ * memory; neither side leaves its page. One method; costs what a copy of a page to a GPU costs.
+ */
+export function pushCopyIn(
+  m: Model,
+  push: Push,
+  dst: number,
+  page: number,
+  offset: number,
+  pin: number,
+  at: number,
+  bytes: number,
+): void {
+  assert(dst !== CPU_ID && bytes > 0, 'a copy engine copies into a GPU, at least one byte');
+  assert(offset + bytes <= PAGE_SIZE && (at % PAGE_SIZE) + bytes <= PAGE_SIZE, 'a copy in stays in its pages');
+  const operands = [METHOD_COPY_IN, dst, page, offset, pin, at, bytes];
+  emitPinnedCopy(m, push, operands, KIND_TO_GPU, m.cost.copyBaseToGpu, m.cost.copyPageToGpu);
 }
 
 /** Sets `count` pages of a processor's memory to zero. */
