@@ -1,6 +1,7 @@
 /** The commands `run` and `replay`: their options. */
 import type { Command } from 'commander';
 import { EXIT_CODES, UsageError } from './command.ts';
+import { addDeviceOptions, DEVICE_HELP, type DeviceFlags, deviceOf } from './live_options.ts';
 
 const FILE_HELP = `
 FILE is a scenario (.json), or lines of scenarios or of recorded cases (.jsonl, .jsonl.gz).
@@ -65,11 +66,40 @@ export const MACHINE_OPTION = [
   'the machine profile of recordings (default: as they say)',
 ] as const;
 
+interface RunDeviceFlags extends RunFlags, DeviceFlags {
+  record?: string;
+  untraced?: boolean;
+}
+
+async function runAction(files: string[], flags: RunDeviceFlags): Promise<void> {
+  const { events, param = {}, traced = false, record, untraced = false } = flags;
+  if (deviceOf(flags) === 'linux') {
+    if (Object.keys(param).length > 0) {
+      throw new UsageError("--param: a real driver's module parameters are set when it is loaded, not by a program");
+    }
+    if (traced) throw new UsageError('--traced is of the model; a real run is traced unless --untraced is given');
+    const { runFilesLive } = await import('./run_live.ts');
+    process.exitCode = await runFilesLive(files, { ...flags, events, record, traced: !untraced });
+    return;
+  }
+  if (record !== undefined || untraced) {
+    throw new UsageError(`${record === undefined ? '--untraced' : '--record'} goes with --device linux`);
+  }
+  const { runFiles } = await import('./run_files.ts');
+  process.exitCode = await runFiles('run', files, { events, param, traced });
+}
+
 export function registerRun(program: Command): void {
-  register(program, 'run')
+  addDeviceOptions(register(program, 'run'))
+    .option('--record <OUT.jsonl>', 'with --device linux: keep what the GPU did, as recorded cases')
+    .option('--untraced', 'with --device linux: attach no event queue, for the times of an untraced program')
+    .action(runAction)
     .summary('run scenarios through the model')
-    .description('Runs each scenario through the model of the driver, and shows what happened in each step.')
-    .addHelpText('after', FILE_HELP + OUTPUT_HELP + RUN_EXAMPLES + EXIT_CODES);
+    .description(
+      'Runs each scenario through the model of the driver, or on the real GPU of this machine, and shows what happened ' +
+        'in each step.',
+    )
+    .addHelpText('after', FILE_HELP + OUTPUT_HELP + DEVICE_HELP + RUN_EXAMPLES + EXIT_CODES);
 }
 
 export function registerReplay(program: Command): void {

@@ -103,6 +103,15 @@ export function summaryText(
 
 /** The end of the output of several scenarios. */
 export function overallText(total: Tally, done: number, failures: number, traced: boolean, colors: Colors): string {
+  return totalText(total, done, failures, `predicted (${traced ? 'traced' : 'untraced'})`, colors);
+}
+
+/** The same of scenarios that ran on a GPU. */
+export function liveTotalText(total: Tally, done: number, failures: number, gpu: string, colors: Colors): string {
+  return totalText(total, done, failures, `on ${gpu}`, colors);
+}
+
+function totalText(total: Tally, done: number, failures: number, of: string, colors: Colors): string {
   const faults = total.cpuFaults + total.gpuFaults;
   const migrations = total.migrations.reduce((sum, flow) => sum + flow.count, 0);
   const failed = failures === 0 ? '' : colors.red(`, ${counted(failures, 'failure')}`);
@@ -110,7 +119,7 @@ export function overallText(total: Tally, done: number, failures: number, traced
     counted(faults, 'fault'),
     counted(migrations, 'migration'),
     `${bytes(flowBytes(total.migrations))} moved`,
-    `${duration(total.wallMicroseconds)} predicted (${traced ? 'traced' : 'untraced'})`,
+    `${duration(total.wallMicroseconds)} ${of}`,
   ];
   return `${colors.bold(counted(done, 'scenario'))}${failed}: ${what.join(', ')}\n`;
 }

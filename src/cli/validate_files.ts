@@ -18,6 +18,7 @@ import {
   wallStatistics,
 } from '../analysis/walls.ts';
 import { scenarioName } from '../scenario/scenario.ts';
+import type { CaseEntry } from '../trace/case_file.ts';
 import { createProgress, EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import { checkFiles, readInputs, sayNotes } from './inputs.ts';
 import { colorsFor, counted } from './text.ts';
@@ -71,26 +72,28 @@ function suiteName(file: string): string {
   return basename(file).replace(/\.(jsonl?(\.gz)?|uvmrec)$/, '');
 }
 
-/** Judges all cases of the files. */
-async function validateAll(
-  files: readonly string[],
-  walls: ReturnType<typeof wallsByFile>,
-  machine: string | undefined,
-): Promise<Validation> {
-  const machines = loadMachines();
+/** Cases under one name: those of a file, or those that a machine makes now. */
+export interface CaseSet {
+  name: string;
+  entries: AsyncIterable<{ entry: CaseEntry }>;
+  walls?: ReadonlyMap<string, WallLine>;
+}
+
+/** Judges all cases of the sets, one after another. */
+export async function validateSets(sets: readonly CaseSet[], machines = loadMachines()): Promise<Validation> {
   const progress = createProgress();
   const tallies: FileTally[] = [];
   const cases: Validation['cases'] = [];
   const traced: WallSample[] = [];
   const untraced: WallSample[] = [];
   try {
-    for (const [i, file] of files.entries()) {
+    for (const { name: file, entries, walls } of sets) {
       const results: CaseResult[] = [];
-      for await (const { entry } of readInputs([file], machine)) {
+      for await (const { entry } of entries) {
         const name = entry.kind === 'case' ? (scenarioName(entry.scenario) ?? '') : '';
         progress.say(`${counted(cases.length, 'case')} done, now ${basename(file)} ${name}`);
         if (entry.kind === 'case') sayNotes(entry);
-        const validated = validateCase(entry, suiteName(file), machines, { walls: walls[i] });
+        const validated = validateCase(entry, suiteName(file), machines, { walls });
         results.push(validated.result);
         cases.push({ file, ...validated.result });
         traced.push(...validated.traced);
@@ -119,10 +122,16 @@ function jsonText({ cases, ...rest }: Validation): string {
   return `${JSON.stringify({ ...rest, cases: shown }, null, 2)}\n`;
 }
 
+/** Prints a validation and returns the exit code. */
+export function showValidation(validation: Validation, json: boolean): number {
+  process.stdout.write(json ? jsonText(validation) : validationText(validation, colorsFor(process.stdout)));
+  return validation.ok ? EXIT_OK : EXIT_FAILED;
+}
+
 /** Validates the files and returns the exit code. */
 export async function validateFiles(files: readonly string[], options: ValidateFilesOptions): Promise<number> {
   await checkFiles(files);
-  const validation = await validateAll(files, wallsByFile(files, options.walls), options.machine);
-  process.stdout.write(options.json ? jsonText(validation) : validationText(validation, colorsFor(process.stdout)));
-  return validation.ok ? EXIT_OK : EXIT_FAILED;
+  const walls = wallsByFile(files, options.walls);
+  const sets = files.map((name, i) => ({ name, entries: readInputs([name], options.machine), walls: walls[i] }));
+  return showValidation(await validateSets(sets), options.json);
 }

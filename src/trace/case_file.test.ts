@@ -170,7 +170,9 @@ describe('files', () => {
     await expect(all(missing)).rejects.toThrow(`${missing}: no such file`);
     const folder = join(dir, 'folder.jsonl');
     mkdirSync(folder);
-    await expect(all(folder)).rejects.toThrow(`${folder}: is a folder; give a .json, .jsonl or .jsonl.gz file`);
+    await expect(all(folder)).rejects.toThrow(
+      `${folder}: is a folder; give a .json, .jsonl, .jsonl.gz or .uvmrec file`,
+    );
     await expect(all('x.yaml')).rejects.toThrow(
       'x.yaml: unknown kind of file; its name must end in .json, .jsonl or .jsonl.gz',
     );

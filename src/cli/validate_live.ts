@@ -1,0 +1,103 @@
+/** What `validate --device linux` does: scenarios run on this machine's GPU and on the model, and compared. */
+import { executeRun } from '../analysis/execute.ts';
+import { loadMachines, type Machines } from '../analysis/machines.ts';
+import { driverVersion } from '../device/linux/proc.ts';
+import { liveCase } from '../live/live_cases.ts';
+import { closeLiveSession, type LiveSession, openLiveSession } from '../live/live_session.ts';
+import { randomScenario } from '../scenario/random_scenario.ts';
+import type { CaseEntry } from '../trace/case_file.ts';
+import { createLineWriter, type LineWriter } from '../trace/jsonl.ts';
+import { logEvents } from '../trace/log_events.ts';
+import { UsageError } from './command.ts';
+import { checkFiles, readInputs } from './inputs.ts';
+import { type DeviceFlags, managedChoice } from './live_options.ts';
+import { type CaseSet, showValidation, validateSets } from './validate_files.ts';
+
+export interface ValidateLiveOptions extends DeviceFlags {
+  json: boolean;
+  random?: string;
+  seed?: string;
+  /** A file of recorded cases to write. */
+  record?: string;
+}
+
+/** The profile that live runs are compared with. */
+const MACHINE = 'h200-pcie5';
+const RANDOM_MOST = 100_000;
+const SEED_MOST = 2 ** 32 - 1;
+
+function wholeNumber(option: string, text: string, least: number, most: number): number {
+  const number = /^\d{1,10}$/.test(text) ? Number(text) : -1;
+  if (number < least || number > most) {
+    throw new UsageError(`--${option} ${text}: expected a whole number from ${least} to ${most}`);
+  }
+  return number;
+}
+
+/** Whether the model's run of a history depends on time: such a history says nothing exact about the model. */
+function dependsOnTime(json: unknown, machines: Machines): boolean {
+  const executed = executeRun(json, machines, { traced: true });
+  if (!executed.ok) return false;
+  const { run } = executed;
+  return logEvents(run.m, run.scenario.allocations).some(
+    ({ event }) => event === 'thrashing' || event === 'throttlingStart' || event === 'throttlingEnd',
+  );
+}
+
+interface Sources {
+  session: LiveSession;
+  machines: Machines;
+  record: LineWriter | null;
+}
+
+async function runOne({ session, machines, record }: Sources, json: unknown, line: number): Promise<CaseEntry> {
+  const live = await liveCase(session, json, line, machines);
+  if (!live.ok) return { kind: 'error', line, error: live.error };
+  const { scenario, recordedFromStep, observed } = live.entry;
+  record?.write({ scenario, recordedFromStep, observed });
+  return live.entry;
+}
+
+/** `count` histories from the seed on; those that depend on time in the model come on top, and are shown apart. */
+async function* randomEntries(sources: Sources, seed: number, count: number): AsyncGenerator<{ entry: CaseEntry }> {
+  for (let next = seed, done = 0; done < count && next <= SEED_MOST; next++) {
+    const json = randomScenario(next, { machine: MACHINE, gpus: 1 });
+    if (!dependsOnTime(json, sources.machines)) done++;
+    yield { entry: await runOne(sources, json, next) };
+  }
+}
+
+async function* fileEntries(sources: Sources, file: string): AsyncGenerator<{ entry: CaseEntry }> {
+  for await (const { entry } of readInputs([file])) {
+    if (entry.kind === 'error') yield { entry };
+    else yield { entry: await runOne(sources, entry.scenario, entry.line) };
+  }
+}
+
+/** Runs scenarios on this machine and on the model, prints how they compare, and returns the exit code. */
+export async function validateLive(files: readonly string[], options: ValidateLiveOptions): Promise<number> {
+  const { random, seed } = options;
+  if (files.length === 0 && random === undefined) {
+    throw new UsageError('give files with scenarios, or --random N for random histories');
+  }
+  if (seed !== undefined && random === undefined) throw new UsageError(`--seed ${seed} goes with --random`);
+  const count = random === undefined ? 0 : wholeNumber('random', random, 1, RANDOM_MOST);
+  const from = wholeNumber('seed', seed ?? '1', 0, SEED_MOST);
+  await checkFiles(files);
+  const machines = loadMachines();
+  const session = await openLiveSession({ managed: managedChoice(options) });
+  const record = options.record === undefined ? null : createLineWriter(options.record);
+  const sources: Sources = { session, machines, record };
+  try {
+    if (!options.json) {
+      const { name } = session.cuda.devices[0];
+      process.stdout.write(`${name}, driver ${driverVersion() ?? 'unknown'}, against the model of ${MACHINE}\n\n`);
+    }
+    const sets: CaseSet[] = files.map((name) => ({ name, entries: fileEntries(sources, name) }));
+    if (count > 0) sets.push({ name: `random from ${from}`, entries: randomEntries(sources, from, count) });
+    return showValidation(await validateSets(sets, machines), options.json);
+  } finally {
+    record?.commit();
+    await closeLiveSession(session);
+  }
+}
