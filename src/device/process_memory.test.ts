@@ -146,7 +146,15 @@ describe('reading', () => {
     expect(residents(700)).toBe(1);
     expect(await read(at(700), 0, 7)).toEqual([7, 'NV_OK', 0]);
     expect([...own.bytes().subarray(0, 7)]).toEqual([0, 0, 0x41, 0x42, 0x43, 0x44, 0]);
-    await ioctl(device, uvm, IOCTL.TOOLS_WRITE_PROCESS_MEMORY, { buffer, size: 4, targetVa: at(9, 100) });
+    // The CPU may read its copy of a duplicated page; it must fault to write it.
+    await ioctl(device, uvm, IOCTL.ENABLE_READ_DUPLICATION, { requestedBase: at(512), length: 2 * MIB });
+    gpu(700, ACCESS_READ);
+    expect(residents(700)).toBe(3);
+    const write = { buffer, size: 4, targetVa: at(9, 100) };
+    await ioctl(device, uvm, IOCTL.TOOLS_WRITE_PROCESS_MEMORY, write);
+    expect(residents(700)).toBe(3);
+    await ioctl(device, uvm, IOCTL.TOOLS_READ_PROCESS_MEMORY, { buffer, size: 4, targetVa: base });
+    expect(residents(700)).toBe(1);
     expect(await read(at(9, 99), 0, 6)).toEqual([6, 'NV_OK', 0]);
     expect([...own.bytes().subarray(0, 6)]).toEqual([0, 0x41, 0x42, 0x43, 0x44, 0]);
   });
@@ -164,11 +172,15 @@ describe('writing', () => {
     own.bytes().fill(0);
     expect(await read(at(511, 4089), 100, 14)).toEqual([14, 'NV_OK', 0]);
     expect([...own.bytes().subarray(100, 114)]).toEqual([0, ...bytes('across pages'), 0]);
+    own.bytes().set(bytes('middle'));
+    expect(await write(at(512, 2000), 0, 6)).toEqual([6, 'NV_OK', 0]);
     // A GPU's page keeps what was written when it moves.
     cpu(512, 1023, 7);
     expect(residents(512)).toBe(1);
     expect(await read(at(512), 0, 6)).toEqual([6, 'NV_OK', 0]);
     expect([...own.bytes().subarray(0, 6)]).toEqual(bytes(' pages'));
+    await read(at(512, 1999), 0, 8);
+    expect([...own.bytes().subarray(0, 8)]).toEqual([0, ...bytes('middle'), 0]);
   });
 
   it('brings a page that lives nowhere to life on the CPU, mapped by nobody', async () => {
@@ -225,6 +237,7 @@ describe('who may', () => {
     expect(await write(at(2, 1), 0, 1, tool, theirs, into)).toEqual([1, 'NV_OK', 0]);
     expect(await read(at(2), 0, 4)).toEqual([4, 'NV_OK', 0]);
     expect([...own.bytes().subarray(0, 4)]).toEqual([0x31, 5, 0x33, 0x34]);
+    await expect(device.mapManaged(uvm, { address: into.address, length: PAGE })).rejects.toThrow(NotModelledError);
     // The address is the caller's: the other's memory is none here.
     expect(await read(at(2), 0, 4, tool, theirs, own)).toEqual([0, 'NV_ERR_INVALID_ARGUMENT', 0]);
   });

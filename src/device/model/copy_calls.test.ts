@@ -127,7 +127,18 @@ describe('a copy', () => {
     expect(word(0, other)).toBe(9);
   });
 
-  it('goes to the process that asks, and ends with the last close of the file', async () => {
+  it('arrives before its source is freed and the file closed for the last time', async () => {
+    cpu(0, 9);
+    gpu(0);
+    await from(0);
+    await next(own.address, NEXT_COPY_ASYNC);
+    await device.close(uvm);
+    expect(word()).toBe(0);
+    await device.unmapManaged(base, 4 * 2 ** 20);
+    expect(word()).toBe(9);
+  });
+
+  it('goes to the process that asks', async () => {
     cpu(0, 3);
     gpu(0);
     const tool = createModelDevice(driver);

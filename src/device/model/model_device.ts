@@ -46,7 +46,7 @@ import { MEMORY_ROUTES } from './memory_calls.ts';
 import { SPACE_ROUTES, spaceHasMm } from './space_calls.ts';
 import { TEST_ROUTES, TOOLS_ROUTES, UVM_TOOLS_ROUTES } from './tools_calls.ts';
 import { deliverEvents } from './tools_queue.ts';
-import { forgetCopies, landCopies } from './user_memory.ts';
+import { forgetCopies } from './user_memory.ts';
 
 export { createModelDriver, type ModelDriver, type ModelDriverOptions, NotModelledError, runThread } from './driver.ts';
 export { deliverEvents } from './tools_queue.ts';
@@ -110,7 +110,6 @@ function putFile(driver: ModelDriver, file: OpenFile): void {
   }
   if (file.uvm.type === FILE_VA_SPACE) {
     runThread(m, uvmFileClose(m, file.uvm));
-    landCopies(driver);
     toolsFlush(m);
   }
   file.uvm.type = FILE_UNINITIALIZED;
