@@ -65,19 +65,19 @@ export interface CopyChoice {
   count?: number;
 }
 
-interface ScenarioJson {
+export interface ScenarioJson {
   name: string;
   allocations: { name: string; bytes: number; kind?: string }[];
   steps: object[];
 }
 
-interface Pages {
+export interface CopyPages {
   buffer: string;
   page: number;
   count: number;
 }
 
-function residencyOf(run: Run, { buffer, page, count }: Pages): Record<string, number> {
+function residencyOf(run: Run, { buffer, page, count }: CopyPages): Record<string, number> {
   const { m, space, scenario } = run;
   const base = scenario.allocations.find(({ name }) => name === buffer)?.firstPage ?? 0;
   const resident: Record<string, number> = {};
@@ -95,7 +95,7 @@ function residencyOf(run: Run, { buffer, page, count }: Pages): Record<string, n
 }
 
 /** The pages that were asked for, or why there are none. */
-function choose(run: Run, choice: CopyChoice): Pages | string {
+function choose(run: Run, choice: CopyChoice): CopyPages | string {
   const managed = run.scenario.allocations.filter(({ kind }) => kind === 'managed');
   const names = managed.map(({ name }) => name);
   if (choice.buffer !== undefined && !names.includes(choice.buffer)) {
@@ -121,8 +121,8 @@ function choose(run: Run, choice: CopyChoice): Pages | string {
   return 'no page of any managed buffer lives on a GPU when the scenario ends: name one with --buffer and --page';
 }
 
-/** The steps of a way, and then of the GPU's reading. */
-function stepsOf(way: Way, { buffer, page, count }: Pages, host: string): object[] {
+/** The steps of a way; `host` is a host buffer for the routine. */
+export function stepsOf(way: Way, { buffer, page, count }: CopyPages, host: string): object[] {
   const range = { buffer, offset: page * PAGE_SIZE, length: count * PAGE_SIZE };
   const read = { on: 'cpu', do: 'read', ...range, stride: PAGE_SIZE };
   switch (way) {
@@ -141,7 +141,8 @@ function stepsOf(way: Way, { buffer, page, count }: Pages, host: string): object
   }
 }
 
-function costOf(tallies: readonly Tally[]): Cost {
+/** What some steps cost together. */
+export function costOf(tallies: readonly Tally[]): Cost {
   const cost: Cost = { microseconds: 0, linkBytes: 0, cpuFaults: 0, gpuFaults: 0 };
   for (const tally of tallies) {
     cost.microseconds += tally.wallMicroseconds;
@@ -150,6 +151,35 @@ function costOf(tallies: readonly Tally[]): Cost {
     for (const flow of tally.migrations) if (flow.src === 'cpu' || flow.dst === 'cpu') cost.linkBytes += flow.bytes;
   }
   return cost;
+}
+
+/** The step in which the GPU reads the pages once more. */
+export function readAgain({ buffer, page, count }: CopyPages, gpu: string): object {
+  return { on: gpu, do: 'read', buffer, offset: page * PAGE_SIZE, length: count * PAGE_SIZE, stride: PAGE_SIZE };
+}
+
+/** Which pages are copied, where the model has them then, and the GPU that reads them afterwards. */
+export interface ChosenPages {
+  ok: true;
+  pages: CopyPages;
+  resident: Record<string, number>;
+  gpu: string;
+}
+
+/** Chooses the pages by a run of the scenario. An error names what is wrong with the scenario or the choice. */
+export function chooseCopyPages(
+  json: ScenarioJson,
+  choice: CopyChoice,
+  machines: Machines,
+  options: ExecuteOptions = {},
+): ChosenPages | { ok: false; error: string } {
+  const before = executeRun(json, machines, options);
+  if (!before.ok) return before;
+  const pages = choose(before.run, choice);
+  if (typeof pages === 'string') return { ok: false, error: pages };
+  const resident = residencyOf(before.run, pages);
+  const gpu = Object.keys(resident).find((place) => place.startsWith('gpu')) ?? 'gpu0';
+  return { ok: true, pages, resident, gpu };
 }
 
 /**
@@ -162,24 +192,14 @@ export function compareCopies(
   machines: Machines,
   options: ExecuteOptions = {},
 ): CopyComparisonResult {
-  const before = executeRun(json, machines, options);
-  if (!before.ok) return before;
-  const pages = choose(before.run, choice);
-  if (typeof pages === 'string') return { ok: false, error: pages };
-  const resident = residencyOf(before.run, pages);
-  const gpu = Object.keys(resident).find((place) => place.startsWith('gpu')) ?? 'gpu0';
+  const chosen = chooseCopyPages(json, choice, machines, options);
+  if (!chosen.ok) return chosen;
+  const { pages, resident, gpu } = chosen;
   const onGpus = Object.entries(resident).reduce((sum, [place, n]) => sum + (place.startsWith('gpu') ? n : 0), 0);
   let host = 'destination';
   while (json.allocations.some(({ name }) => name === host)) host += '_';
   const destination = { name: host, bytes: pages.count * PAGE_SIZE, kind: 'host' };
-  const again = {
-    on: gpu,
-    do: 'read',
-    buffer: pages.buffer,
-    offset: pages.page * PAGE_SIZE,
-    length: pages.count * PAGE_SIZE,
-    stride: PAGE_SIZE,
-  };
+  const again = readAgain(pages, gpu);
   const ways = WAYS.map((way): WayResult | WayRefused => {
     const own = stepsOf(way, pages, host);
     const with_ = (steps: object[]): object => ({

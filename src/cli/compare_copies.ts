@@ -1,6 +1,7 @@
 /** The command `compare-copies`: its options. */
 import type { Command } from 'commander';
 import { EXIT_CODES } from './command.ts';
+import { addDeviceOptions, DEVICE_HELP, type DeviceFlags } from './live_options.ts';
 import { addParameter } from './run.ts';
 
 const DETAILS = `
@@ -10,7 +11,8 @@ prefetch to the CPU and then a read, and a plain read, which faults. For each: i
 link, the faults, where the pages live afterwards, and what the GPU's next reading of the same pages costs.
 
 With FILE the state is that in which the scenario leaves the pages; without, the CPU writes 2 MiB, the GPU reads it, and
-1, 16 and 512 pages of it are compared. All times are predicted by the model.
+1, 16 and 512 pages of it are compared. All times are predicted by the model, or measured with
+--device linux, where ioctl 62 stands in for the routine.
 `;
 
 const EXAMPLES = `
@@ -20,7 +22,8 @@ Examples:
   uvmlab compare-copies recordings/scripts1.jsonl.gz --scenario round-trip-z1 --json
 `;
 
-export interface CompareFlags {
+export interface CompareFlags extends DeviceFlags {
+  runs?: string;
   scenario?: string;
   buffer?: string;
   page?: string;
@@ -31,7 +34,7 @@ export interface CompareFlags {
 }
 
 export function registerCompareCopies(program: Command): void {
-  program
+  const command = program
     .command('compare-copies')
     .summary('the copy routine beside cudaMemcpy, prefetch and a plain read')
     .description('Compares the copy routine with an explicit copy, a prefetch and a plain read, on the same pages.')
@@ -43,9 +46,10 @@ export function registerCompareCopies(program: Command): void {
     .option('--json', 'print the comparison as JSON')
     .option('-p, --param <NAME=VALUE>', "set a module parameter over the scenario's own (repeatable)", addParameter)
     .option('--traced', 'predict a program whose events are being recorded, which is slower')
-    .addHelpText('after', DETAILS + EXAMPLES + EXIT_CODES)
-    .action(async (file: string | undefined, flags: CompareFlags) => {
-      const { runCompareCopies } = await import('./run_compare_copies.ts');
-      process.exitCode = await runCompareCopies(file, flags);
-    });
+    .option('--runs <N>', 'with --device linux: how often each way is measured (default: 9)')
+    .addHelpText('after', DETAILS + DEVICE_HELP + EXAMPLES + EXIT_CODES);
+  addDeviceOptions(command).action(async (file: string | undefined, flags: CompareFlags) => {
+    const { runCompareCopies } = await import('./run_compare_copies.ts');
+    process.exitCode = await runCompareCopies(file, flags);
+  });
 }

@@ -4,16 +4,18 @@ import {
   type CopyComparison,
   type Cost,
   compareCopies,
+  type ScenarioJson,
   type Verdict,
   verdictOf,
   type WayRefused,
   type WayResult,
 } from '../analysis/compare_copies.ts';
 import { wrap } from '../analysis/explain_layout.ts';
-import { loadMachines } from '../analysis/machines.ts';
+import { loadMachines, type Machines } from '../analysis/machines.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import type { CompareFlags } from './compare_copies.ts';
 import { findCase } from './inputs.ts';
+import { deviceOf, managedChoice } from './live_options.ts';
 import { bytes, type Colors, colorsFor, count, counted, duration, percent, table } from './text.ts';
 
 /** What is compared when no file is given: pages that the CPU wrote and the GPU then read, 2 MiB in all. */
@@ -105,10 +107,64 @@ function verdictText(verdict: Verdict): string {
   );
 }
 
+/** What was compared, and how in words. */
+interface Compared {
+  comparisons: CopyComparison[];
+  how: string;
+}
+
+function compareOnModel(
+  scenario: ScenarioJson,
+  choices: readonly CopyChoice[],
+  machines: Machines,
+  options: Parameters<typeof compareCopies>[3],
+): Compared | string {
+  const comparisons: CopyComparison[] = [];
+  for (const choice of choices) {
+    const result = compareCopies(scenario, choice, machines, options);
+    if (!result.ok) return result.error;
+    comparisons.push(result.comparison);
+  }
+  return { comparisons, how: 'as the model predicts them' };
+}
+
+const RUNS_DEFAULT = 9;
+
+async function compareLive(
+  scenario: ScenarioJson,
+  choices: readonly CopyChoice[],
+  machines: Machines,
+  flags: CompareFlags,
+): Promise<Compared | string> {
+  const runs = wholeNumber('runs', flags.runs, 1) ?? RUNS_DEFAULT;
+  const [{ openLiveSession, closeLiveSession }, { compareCopiesLive }] = await Promise.all([
+    import('../live/live_session.ts'),
+    import('../live/compare_copies_live.ts'),
+  ]);
+  const session = await openLiveSession({ managed: managedChoice(flags) });
+  const { name } = session.cuda.devices[0];
+  try {
+    const comparisons: CopyComparison[] = [];
+    for (const choice of choices) {
+      const result = await compareCopiesLive(session, scenario, choice, machines, runs);
+      if (!result.ok) return result.error;
+      comparisons.push(result.comparison);
+    }
+    return { comparisons, how: `measured on ${name} (median of ${runs}); the routine is emulated by ioctl 62` };
+  } finally {
+    await closeLiveSession(session);
+  }
+}
+
 /** Prints the comparison and returns the exit code. */
 export async function runCompareCopies(file: string | undefined, flags: CompareFlags): Promise<number> {
   const page = wholeNumber('page', flags.page, 0);
   const wanted = wholeNumber('count', flags.count, 1);
+  const device = deviceOf(flags);
+  if (device === 'linux' && (flags.traced || Object.keys(flags.param ?? {}).length > 0)) {
+    throw new UsageError(`${flags.traced ? '--traced' : '--param'} is of the model: leave it out with --device linux`);
+  }
+  if (device === 'model' && flags.runs !== undefined) throw new UsageError('--runs goes with --device linux');
   const colors = colorsFor(process.stdout);
   const machines = loadMachines();
   const options = { traced: flags.traced ?? false, parameters: flags.param ?? {} };
@@ -125,15 +181,15 @@ export async function runCompareCopies(file: string | undefined, flags: CompareF
       },
     ];
   }
-  const comparisons: CopyComparison[] = [];
-  for (const choice of choices) {
-    const result = compareCopies(scenario as Parameters<typeof compareCopies>[0], choice, machines, options);
-    if (!result.ok) {
-      process.stderr.write(`${colorsFor(process.stderr).red('error:')} ${result.error}\n`);
-      return EXIT_FAILED;
-    }
-    comparisons.push(result.comparison);
+  const compared =
+    device === 'linux'
+      ? await compareLive(scenario as ScenarioJson, choices, machines, flags)
+      : compareOnModel(scenario as ScenarioJson, choices, machines, options);
+  if (typeof compared === 'string') {
+    process.stderr.write(`${colorsFor(process.stderr).red('error:')} ${compared}\n`);
+    return EXIT_FAILED;
   }
+  const { comparisons, how } = compared;
   if (flags.json) {
     const verdicts = comparisons.map((comparison) => ({ ...comparison, verdict: verdictOf(comparison) }));
     process.stdout.write(`${JSON.stringify(verdicts, null, 2)}\n`);
@@ -141,7 +197,7 @@ export async function runCompareCopies(file: string | undefined, flags: CompareF
   }
   const last = comparisons[comparisons.length - 1];
   const verdict = verdictOf(last);
-  process.stdout.write(`Copies of pages in ${last.scenario}, as the model predicts them\n\n`);
+  process.stdout.write(`Copies of pages in ${last.scenario}, ${how}\n\n`);
   for (const comparison of comparisons) process.stdout.write(comparisonText(comparison, colors));
   if (verdict !== null) process.stdout.write(`${wrap(verdictText(verdict).trim(), 110).join('\n')}\n`);
   return EXIT_OK;
