@@ -7,10 +7,22 @@
  *   stay MIB              pages are written by the GPU and stay there; each line on stdin makes the GPU read them all
  *   faults N              page after page, N times: the CPU writes it, then the GPU counts it up until stopped
  *   stream ROUNDS MIB     a kernel streams over memory that the CPU has just taken back: a program that faults a lot
+ *   rounds MIB            the same on demand: `run` on stdin is one round, which says how long its kernel took; `on
+ *                         KINDS` and `off` attach an event queue in this program, which nobody drains, and detach it;
+ *                         `count` says what the queue holds, by type number
  */
 import { createInterface } from 'node:readline';
+import {
+  closeEventSource,
+  drainEvents,
+  enableEvents,
+  flushEvents,
+  openEventSource,
+} from '../../dist/device/event_source.js';
 import { CUDA_CPU, startCuda } from '../../dist/device/linux/cuda.js';
 import { loadLibc } from '../../dist/device/linux/libc.js';
+import { createLinuxDevice } from '../../dist/device/linux/linux_device.js';
+import { attachToProcess } from '../../dist/live/target.js';
 
 const MIB = 2 ** 20;
 const [mode, ...rest] = process.argv.slice(2);
@@ -101,7 +113,58 @@ function stream() {
   say({ microseconds: times });
 }
 
-const modes = { sweep, stay, faults, stream };
+/** An event queue of this program on itself. */
+async function attachSelf(/** @type {string[]} */ kinds) {
+  const device = await createLinuxDevice();
+  const attachment = await attachToProcess(device, process.pid);
+  const source = await openEventSource(device, attachment.uvm, { entries: 2 ** 18 });
+  await enableEvents(source, /** @type {any} */ (kinds));
+  return { device, attachment, source };
+}
+
+async function rounds() {
+  const memory = managed(first * MIB);
+  memory.words.fill(1);
+  const round = () => {
+    cuda.prefetch(memory.address, memory.bytes, CUDA_CPU);
+    cuda.synchronize();
+    // Touched by the CPU as well, so that every kind of event that a program usually causes is there.
+    for (let i = 0; i < memory.words.length; i += 2 ** 19) memory.words[i]++;
+    const start = libc.clockRaw();
+    cuda.launch('streamRead', GRID, 256, [{ u64: memory.address }, { u64: BigInt(memory.bytes / 16) }, { u64: out }]);
+    cuda.synchronize();
+    return (libc.clockRaw() - start) / 1000;
+  };
+  round();
+  say({ ready: true, pid: process.pid });
+  /** @type {Awaited<ReturnType<typeof attachSelf>> | null} */
+  let queue = null;
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [word, kinds] = line.split(' ');
+    if (word === 'end') break;
+    if (word === 'run') say({ microseconds: round() });
+    if (word === 'on') {
+      queue = await attachSelf(kinds.split(','));
+      say({ on: true });
+    }
+    if (word === 'count' && queue !== null) {
+      const counts = new Array(64).fill(0);
+      await flushEvents(queue.source);
+      const { dropped } = drainEvents(queue.source, (entries) => {
+        for (let at = 0; at < entries.length; at += 72) counts[entries[at]]++;
+      });
+      say({ counts, dropped });
+    }
+    if (word === 'off' && queue !== null) {
+      await closeEventSource(queue.source);
+      await queue.device.close(queue.attachment.uvm);
+      queue = null;
+      say({ off: true });
+    }
+  }
+}
+
+const modes = { rounds, sweep, stay, faults, stream };
 const act = modes[/** @type {keyof typeof modes} */ (mode)];
 if (act === undefined) throw new Error(`mode ${mode}; valid: ${Object.keys(modes).join(', ')}`);
 await act();

@@ -91,6 +91,8 @@ export async function createCopyTeam(device: LinuxDevice, uvm: DeviceFile, inFli
   try {
     await Promise.all(workers.map(answer));
     memories.push(await device.allocate(WINDOW));
+    // Its pages are populated now rather than by the driver in the middle of the copy.
+    memories[0].bytes().fill(0);
   } catch (error) {
     await Promise.all(workers.map((worker) => worker.terminate()));
     throw error;
