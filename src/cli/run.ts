@@ -63,7 +63,7 @@ function register(program: Command, mode: 'run' | 'replay'): Command {
 /** The option that says what a recording does not tell by itself. */
 export const MACHINE_OPTION = [
   '-m, --machine <NAME>',
-  'the machine profile of recordings (default: as they say)',
+  'the machine profile of recordings (default: as they say); with --device linux: to compare with',
 ] as const;
 
 interface RunDeviceFlags extends RunFlags, DeviceFlags {

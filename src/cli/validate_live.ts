@@ -17,12 +17,14 @@ export interface ValidateLiveOptions extends DeviceFlags {
   json: boolean;
   random?: string;
   seed?: string;
+  /** The profile of the machine; random histories use all of its GPUs. */
+  machine?: string;
   /** A file of recorded cases to write. */
   record?: string;
 }
 
-/** The profile that live runs are compared with. */
-const MACHINE = 'h200-pcie5';
+/** The profile that live runs are compared with when the user names none. */
+const MACHINE_DEFAULT = 'h200-pcie5';
 const RANDOM_MOST = 100_000;
 const SEED_MOST = 2 ** 32 - 1;
 
@@ -48,6 +50,7 @@ interface Sources {
   session: LiveSession;
   machines: Machines;
   record: LineWriter | null;
+  machine: string;
 }
 
 async function runOne({ session, machines, record }: Sources, json: unknown, line: number): Promise<CaseEntry> {
@@ -60,8 +63,9 @@ async function runOne({ session, machines, record }: Sources, json: unknown, lin
 
 /** `count` histories from the seed on; those that depend on time in the model come on top, and are shown apart. */
 async function* randomEntries(sources: Sources, seed: number, count: number): AsyncGenerator<{ entry: CaseEntry }> {
+  const { machine } = sources;
   for (let next = seed, done = 0; done < count && next <= SEED_MOST; next++) {
-    const json = randomScenario(next, { machine: MACHINE, gpus: 1 });
+    const json = randomScenario(next, { machine, gpus: sources.machines.known[machine].gpus });
     if (!dependsOnTime(json, sources.machines)) done++;
     yield { entry: await runOne(sources, json, next) };
   }
@@ -85,13 +89,17 @@ export async function validateLive(files: readonly string[], options: ValidateLi
   const from = wholeNumber('seed', seed ?? '1', 0, SEED_MOST);
   await checkFiles(files);
   const machines = loadMachines();
+  const machine = options.machine ?? MACHINE_DEFAULT;
+  if (!Object.hasOwn(machines.known, machine)) {
+    throw new UsageError(`--machine ${machine}: valid: ${Object.keys(machines.known).join(', ')}`);
+  }
   const session = await openLiveSession({ managed: managedChoice(options) });
   const record = options.record === undefined ? null : createLineWriter(options.record);
-  const sources: Sources = { session, machines, record };
+  const sources: Sources = { session, machines, record, machine };
   try {
     if (!options.json) {
       const { name } = session.cuda.devices[0];
-      process.stdout.write(`${name}, driver ${driverVersion() ?? 'unknown'}, against the model of ${MACHINE}\n\n`);
+      process.stdout.write(`${name}, driver ${driverVersion() ?? 'unknown'}, against the model of ${machine}\n\n`);
     }
     const sets: CaseSet[] = files.map((name) => ({ name, entries: fileEntries(sources, name) }));
     if (count > 0) sets.push({ name: `random from ${from}`, entries: randomEntries(sources, from, count) });

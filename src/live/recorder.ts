@@ -7,7 +7,8 @@ import { Worker } from 'node:worker_threads';
 import type { LiveTally } from '../analysis/live_tally.ts';
 import { packageVersion } from '../analysis/machines.ts';
 import { type EventTypeName, RECORDED_EVENTS } from '../device/abi/events.ts';
-import type { Attachment } from '../device/attach.ts';
+import { AttachError, type Attachment, PROCESSOR_TABLE_BYTES } from '../device/attach.ts';
+import { type CallerMemory, IoctlError } from '../device/device.ts';
 import { closeEventSource, type EventSource, enableEvents, openEventSource } from '../device/event_source.ts';
 import type { LinuxDevice } from '../device/linux/linux_device.ts';
 import { driverVersion, processCommand, uvmParameters } from '../device/linux/proc.ts';
@@ -93,6 +94,28 @@ function failure({ name, message }: { name: string; message: string }): Error {
     : new Error(`the recorder's thread: ${message}`);
 }
 
+/** The queue and the memory of a recording; the attachment is closed when there is none. */
+async function openQueue(
+  device: LinuxDevice,
+  attachment: Attachment,
+  entries: number,
+): Promise<{ source: EventSource; table: CallerMemory }> {
+  let table: CallerMemory | null = null;
+  try {
+    table = await device.allocate(PROCESSOR_TABLE_BYTES);
+    const threshold = Math.max(1, entries / 8);
+    return { source: await openEventSource(device, attachment.uvm, { entries, threshold }), table };
+  } catch (error) {
+    await table?.close();
+    await device.close(attachment.uvm);
+    if (!(error instanceof IoctlError)) throw error;
+    throw new AttachError(
+      `${error.message}: driver ${driverVersion() ?? 'of an unknown version'} does not give events as those do that ` +
+        'uvmlab knows (580, and by its source 595)',
+    );
+  }
+}
+
 /**
  * Begins to record what process `pid` does in the VA space of `attachment`, which the recorder closes at the end. The
  * events are on when this returns. Throws RecordingFileError, IoctlError, RangeError; nothing is left behind then.
@@ -104,13 +127,7 @@ export async function startRecorder(
   options: RecorderOptions,
 ): Promise<Recorder> {
   const entries = options.ringEntries ?? RING_ENTRIES_DEFAULT;
-  let source: EventSource;
-  try {
-    source = await openEventSource(device, attachment.uvm, { entries, threshold: Math.max(1, entries / 8) });
-  } catch (error) {
-    await device.close(attachment.uvm);
-    throw error;
-  }
+  const { source, table } = await openQueue(device, attachment, entries);
   const stop = new SharedArrayBuffer(4);
   const header = recordingHeader(pid, attachment, options);
   const worker = startWorker({
@@ -123,6 +140,7 @@ export async function startRecorder(
     toolsFd: source.tools.fd,
     ring: { address: source.memory[0].address, entries },
     control: source.memory[1].address,
+    table: table.address,
     stop,
     flushMilliseconds: FLUSH_MILLISECONDS,
   });
@@ -136,6 +154,7 @@ export async function startRecorder(
     worker.once('exit', () => resolve());
   }).then(async () => {
     await closeEventSource(source);
+    await table.close();
     await device.close(attachment.uvm);
   });
   try {

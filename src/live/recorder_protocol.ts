@@ -13,6 +13,8 @@ export interface RecorderWorkerData {
   toolsFd: number;
   ring: { address: bigint; entries: number };
   control: bigint;
+  /** Memory for the table of processors, PROCESSOR_TABLE_BYTES. */
+  table: bigint;
   /** Word 0: 0 go on, else the index of an end reason, plus one. */
   stop: SharedArrayBuffer;
   flushMilliseconds: number;

@@ -10,7 +10,7 @@ import { IOCTL } from '../device/abi/ioctls.ts';
 import { decode, encode } from '../device/abi/layout.ts';
 import { NV_OK } from '../device/abi/status.ts';
 import { PROCESSOR_TABLE_BYTES, type ProcessorEntry, processorEntries } from '../device/attach.ts';
-import { type Libc, loadLibc, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../device/linux/libc.ts';
+import { type Libc, loadLibc } from '../device/linux/libc.ts';
 import { processAlive, readManagedMappings } from '../device/linux/proc.ts';
 import { createRecordingWriter, type EndReason } from '../trace/recording_file.ts';
 import { namedGpus } from './processor_names.ts';
@@ -26,11 +26,9 @@ function flusher(libc: Libc, data: RecorderWorkerData): () => void {
   return () => void libc.ioctl(data.uvmFd, IOCTL.TOOLS_FLUSH_EVENTS.number, params);
 }
 
-/** Asks the driver for the VA space's processors; named as /proc names the GPUs. */
-function processorReader(libc: Libc, uvmFd: number): () => ProcessorEntry[] | null {
+/** Asks the driver for the VA space's processors, by memory at `address`; named as /proc names the GPUs. */
+function processorReader(libc: Libc, uvmFd: number, address: bigint): () => ProcessorEntry[] | null {
   const call = IOCTL.TOOLS_GET_PROCESSOR_UUID_TABLE_V2;
-  const flags = MAP_PRIVATE | MAP_ANONYMOUS;
-  const address = libc.mmap(0n, PROCESSOR_TABLE_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0n);
   const table = new Uint8Array(libc.view(address, PROCESSOR_TABLE_BYTES));
   return () => {
     table.fill(0);
@@ -56,7 +54,7 @@ async function record(data: RecorderWorkerData, say: (message: RecorderMessage) 
     reader,
     writer,
     mappings: () => readManagedMappings(pid),
-    processors: processorReader(libc, data.uvmFd),
+    processors: processorReader(libc, data.uvmFd, data.table),
     clock: () => libc.clockRaw(),
     flush,
     observe: (entries) => tallyEntries(tally, entries),
