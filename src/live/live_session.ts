@@ -3,7 +3,7 @@
  * through an event queue, as the recordings that the model is held to were made.
  */
 import { type EventTypeName, RECORDED_EVENTS } from '../device/abi/events.ts';
-import type { Attachment, ProcessorEntry } from '../device/attach.ts';
+import { type Attachment, type ProcessorEntry, processorTable } from '../device/attach.ts';
 import {
   closeEventSource,
   drainEvents,
@@ -123,9 +123,12 @@ async function settle(session: LiveSession, take: Take, step: number): Promise<v
 }
 
 /** Processors with the words of the scenario: GPUs by CUDA's numbers. */
-export function namedProcessors({ attachment, cuda }: Pick<LiveSession, 'attachment' | 'cuda'>): ProcessorEntry[] {
-  return attachment.processors.map((processor) => {
-    const device = cuda.devices.find((d) => d.uuid === processor.uuid);
+export function namedProcessors(
+  processors: readonly ProcessorEntry[],
+  { devices }: Pick<Cuda, 'devices'>,
+): ProcessorEntry[] {
+  return processors.map((processor) => {
+    const device = devices.find((d) => d.uuid === processor.uuid);
     return device === undefined ? processor : { ...processor, word: `gpu${device.ordinal}` };
   });
 }
@@ -170,7 +173,9 @@ export async function runLive(session: LiveSession, scenario: Scenario): Promise
   const stage = createStage(session.cuda, session.device.libc, scenario);
   const copies: LiveCopies = { from: null, done: [] };
   const wallMicroseconds: number[] = [];
-  const processors = namedProcessors(session);
+  // The scenario may be the first that uses a GPU: its VA space knows it from then on.
+  const { processors: known } = await processorTable(session.device, session.attachment.uvm);
+  const processors = namedProcessors(known, session.cuda);
   const decoder = createEventDecoder({ processors }, placer(stage, scenario));
   const take: Take | null = source === null ? null : { source, decoder, events: [], dropped: new Map() };
   try {
