@@ -3,12 +3,7 @@
  * recording may have any number of them.
  */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
-import {
-  appendEvents,
-  clearEventColumns,
-  createEventColumns,
-  type EventColumns,
-} from '../device/abi/event_columns.ts';
+import { appendEvents, clearEventColumns, createEventColumns, type EventColumns } from '../device/abi/event_columns.ts';
 import {
   ACCESS_WORDS,
   MAP_REMOTE_CAUSE_WORDS,
@@ -207,7 +202,10 @@ function addEvent(t: Totals, c: EventColumns, i: number): void {
   if (eventTypeName(type) === null || type === EVENT_TYPE.testAccessCounter) return;
   t.first = Math.min(t.first, c.time[i]);
   t.last = Math.max(t.last, c.time[i], c.end[i]);
-  if (type === EVENT_TYPE.replay) return addReplay(t, c, i);
+  if (type === EVENT_TYPE.replay) {
+    addReplay(t, c, i);
+    return;
+  }
   const range = t.finder.find(c.page[i]);
   const row = (range < 0 ? t.rows.length / ROW_LENGTH - 1 : range) * ROW_LENGTH;
   const { rows } = t;
@@ -215,27 +213,31 @@ function addEvent(t: Totals, c: EventColumns, i: number): void {
   switch (type) {
     case EVENT_TYPE.cpuFault:
       rows[row + ROW.cpuFaults]++;
-      return addFault(t, c, i);
+      addFault(t, c, i);
+      break;
     case EVENT_TYPE.gpuFault:
       rows[row + ROW.gpuFaults]++;
       addFault(t, c, i);
-      return addGpuFault(t, c, i);
+      addGpuFault(t, c, i);
+      break;
     case EVENT_TYPE.migration: {
       const direction = directionOf(c, i);
       rows[row + direction] += c.bytes[i];
       const words = direction === ROW.betweenCpuNodes ? NODE_MIGRATION_CAUSE_WORDS : MIGRATION_CAUSE_WORDS;
-      return addFlow(t, t.migrations, words, c, i);
+      addFlow(t, t.migrations, words, c, i);
+      break;
     }
     case EVENT_TYPE.mapRemote:
       rows[row + ROW.remoteMaps]++;
       rows[row + ROW.remoteMapBytes] += c.bytes[i];
-      return addFlow(t, t.remoteMaps, MAP_REMOTE_CAUSE_WORDS, c, i);
+      addFlow(t, t.remoteMaps, MAP_REMOTE_CAUSE_WORDS, c, i);
+      break;
     case EVENT_TYPE.thrashing:
       rows[row + ROW.thrashing]++;
-      return;
+      break;
     case EVENT_TYPE.throttlingStart:
       rows[row + ROW.throttlings]++;
-      return;
+      break;
   }
 }
 

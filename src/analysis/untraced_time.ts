@@ -1,10 +1,19 @@
 /** What a recorded program would have taken without the recorder: the recorded time, less what the model says. */
-import { EVENT_GPU_FAULT, EVENT_REPLAY, type EventLog } from '../model/uvm/tools.ts';
+import { PAGE_SIZE } from '../base/units.ts';
+import {
+  EVENT_GPU_FAULT,
+  EVENT_MIGRATION,
+  EVENT_REPLAY,
+  type EventLog,
+  TOOLS_MIGRATION_USER,
+} from '../model/uvm/tools.ts';
 import { CASE_EVENTS_MAX, createRecordingCase } from '../trace/recording_case.ts';
 import { RecordingFileError } from '../trace/recording_file.ts';
 import type { RecordingSurvey } from '../trace/recording_ranges.ts';
 import { executeReplay } from './execute.ts';
 import type { Machines } from './machines.ts';
+import type { RecordingReport } from './recording_report.ts';
+import { flowBytes } from './summary.ts';
 
 export interface ServiceTimes {
   /** Batches with a replay, and the sum of their times from the first fault's entry to the replay. */
@@ -21,6 +30,13 @@ export interface UntracedTime {
   /** What the service of the recorded faults takes a traced and an untraced driver. */
   traced: ServiceTimes;
   untraced: ServiceTimes;
+  /** Bytes that faults moved: recorded, and in the replay. */
+  moved: { recorded: number; replayed: number };
+  /**
+   * The replay moved what the recording did, within a twentieth. Where it moved less (it knows of no prefetch calls,
+   * so pages that they took away are still there), tracing took more than was found, and the prediction is too long.
+   */
+  movedAlike: boolean;
   notes: string[];
 }
 
@@ -42,8 +58,20 @@ export function batchTimes(log: EventLog): { batches: number; time: number } {
   return { batches: lasts.size, time };
 }
 
+/** Bytes that the log's faults moved, prefetched ones with them. */
+function movedByFaults(log: EventLog): number {
+  let pages = 0;
+  for (let i = 0; i < log.count; i++) {
+    if (log.kind[i] === EVENT_MIGRATION && log.a[i] !== TOOLS_MIGRATION_USER) pages += log.pages[i];
+  }
+  return pages * PAGE_SIZE;
+}
+
+/** How far the replayed bytes may be from the recorded ones, as a share. */
+const MOVED_TOLERANCE = 0.05;
+
 /**
- * The prediction for a recording that took `recordedMicroseconds`, or why there is none. The recorded faults are
+ * The prediction for a recording of which `report` tells, or why there is none. The recorded faults are
  * replayed twice, with the costs of a traced driver and with those of an untraced one. A replay is paced by the
  * recorded times, so its own duration tells nothing; the service of each batch (from the entry of its first fault to
  * the last replay that names it) and of each CPU fault (from the fault to its end) does. The difference of their sums
@@ -56,12 +84,14 @@ export function batchTimes(log: EventLog): { batches: number; time: number } {
  */
 export async function predictUntraced(
   survey: RecordingSurvey,
-  recordedMicroseconds: number,
+  report: RecordingReport,
   machines: Machines,
   machine?: string,
 ): Promise<{ ok: true; time: UntracedTime } | { ok: false; why: string }> {
+  const { durationMicroseconds, migrations, batches: recordedBatches } = report;
   const no = (why: string) => ({ ok: false, why }) as const;
   if (survey.events > CASE_EVENTS_MAX) return no('the recording has too many events to be replayed');
+  if (recordedBatches.count === 0) return no('the recording has no GPU faults');
   let entry: Awaited<ReturnType<typeof createRecordingCase>>;
   try {
     entry = await createRecordingCase(survey.path, { machine, machines: machines.known });
@@ -72,18 +102,22 @@ export async function predictUntraced(
   const times: ServiceTimes[] = [];
   let notes: string[] = [];
   let profile = '';
+  const recorded = flowBytes(migrations.filter(({ cause }) => cause !== 'user'));
+  let replayed = 0;
   for (const traced of [true, false]) {
     const executed = executeReplay(entry, machines, { traced });
     if (!executed.ok) return no(executed.error);
     const { batches, time } = batchTimes(executed.run.m.tools.log);
     times.push({ batches, gpuMicroseconds: time / 1000, cpuMicroseconds: (executed.cpuFaultTime ?? 0) / 1000 });
+    replayed = movedByFaults(executed.run.m.tools.log);
     notes = executed.notes;
     profile = executed.run.scenario.machine;
   }
   const [traced, untraced] = times;
-  if (traced.batches === 0) return no('the recording has no GPU faults with a replay');
   const sum = ({ gpuMicroseconds, cpuMicroseconds }: ServiceTimes): number => gpuMicroseconds + cpuMicroseconds;
-  const untracedMicroseconds = recordedMicroseconds - (sum(traced) - sum(untraced));
+  const untracedMicroseconds = durationMicroseconds - (sum(traced) - sum(untraced));
   if (untracedMicroseconds < sum(untraced)) return no("the model's service times do not fit into the recorded time");
-  return { ok: true, time: { machine: profile, untracedMicroseconds, traced, untraced, notes } };
+  const movedAlike = Math.abs(recorded - replayed) <= recorded * MOVED_TOLERANCE;
+  const moved = { recorded, replayed };
+  return { ok: true, time: { machine: profile, untracedMicroseconds, traced, untraced, moved, movedAlike, notes } };
 }

@@ -106,12 +106,7 @@ function* deliver(
   }
 }
 
-function* program(
-  run: Run,
-  stream: FaultStream,
-  fromStep: number,
-  measured: Measured,
-): Generator<number, void, void> {
+function* program(run: Run, stream: FaultStream, fromStep: number, measured: Measured): Generator<number, void, void> {
   const { m, state, scenario } = run;
   const steps = scenario.steps;
   const hasSteps = stream.count > 0 && stream.step[0] >= 0;
