@@ -10,7 +10,7 @@ import {
   MIGRATION_CAUSE_WORDS,
   NODE_MIGRATION_CAUSE_WORDS,
 } from '../device/abi/event_words.ts';
-import { EVENT_ENTRY_BYTES_V2, EVENT_TYPE, eventTypeName } from '../device/abi/events.ts';
+import { EVENT_ENTRY_BYTES_V2, EVENT_TYPE, eventTypeName, RECORDED_EVENTS } from '../device/abi/events.ts';
 import { type RecordingEnd, type RecordingHeader, readRecording } from '../trace/recording_file.ts';
 import { createRangeFinder, type RangeFinder, type RecordingSurvey } from '../trace/recording_ranges.ts';
 import { createLiveTally, hottestBlocks, tallyEntries } from './live_tally.ts';
@@ -197,9 +197,12 @@ function addFault(t: Totals, c: EventColumns, i: number): void {
   t.faults.set(key, (t.faults.get(key) ?? 0) + 1);
 }
 
+/** Types that have a time. */
+const TIMED: ReadonlySet<number> = new Set(RECORDED_EVENTS.map((name) => EVENT_TYPE[name]));
+
 function addEvent(t: Totals, c: EventColumns, i: number): void {
   const type = c.type[i];
-  if (eventTypeName(type) === null || type === EVENT_TYPE.testAccessCounter) return;
+  if (!TIMED.has(type)) return;
   t.first = Math.min(t.first, c.time[i]);
   t.last = Math.max(t.last, c.time[i], c.end[i]);
   if (type === EVENT_TYPE.replay) {
@@ -322,7 +325,7 @@ export async function reportRecording(survey: RecordingSurvey): Promise<Recordin
     rows: new Float64Array((survey.ranges.length + 1) * ROW_LENGTH),
   };
   const tally = createLiveTally();
-  const columns = createEventColumns();
+  const columns = createEventColumns(undefined, 'relative');
   for await (const frame of readRecording(survey.path)) {
     if (frame.kind === 'maps') t.finder.pass();
     if (frame.kind !== 'events') continue;
