@@ -8,7 +8,7 @@ import {
   eventProcessors,
   NO_MASK,
 } from './event_columns.ts';
-import { decodeEvent, EVENT_ENTRY_BYTES_V1, EVENT_ENTRY_BYTES_V2, EVENT_TYPE } from './events.ts';
+import { decodeEvent, EVENT_ENTRY_BYTES_V1, EVENT_ENTRY_BYTES_V2, EVENT_TYPE, encodeEventV2 } from './events.ts';
 import { offsetOfAddress, pageOfAddress } from './layout.ts';
 
 /** The field of an entry that each column holds, by the columns' own documentation. */
