@@ -33,8 +33,9 @@ export interface UntracedTime {
   /** Bytes that faults moved: recorded, and in the replay. */
   moved: { recorded: number; replayed: number };
   /**
-   * The replay moved what the recording did, within a twentieth. Where it moved less (it knows of no prefetch calls,
-   * so pages that they took away are still there), tracing took more than was found, and the prediction is too long.
+   * The replay moved what the recording did, within a twentieth. Where it moved less (it knows neither of prefetch
+   * calls nor of what was before the recording, so pages are where the faults want them), tracing took more than was
+   * found, and the prediction is too long.
    */
   movedAlike: boolean;
   notes: string[];

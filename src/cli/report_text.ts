@@ -148,8 +148,8 @@ function untracedText(untraced: UntracedTime | null, colors: Colors): string {
   ];
   if (!movedAlike) {
     lines.push(
-      `the replay behind it moves ${bytes(moved.replayed)} by faults where ${bytes(moved.recorded)} were recorded ` +
-        '(it knows of no prefetch calls): not reliable',
+      `not reliable: the replay behind it moves ${bytes(moved.replayed)} by faults where ${bytes(moved.recorded)} were ` +
+        'recorded; of prefetch calls, and of what was before, it does not know',
     );
   }
   return `\n${lines.map((line, i) => `${INDENT}${i === 0 ? line : colors.yellow(line)}\n`).join('')}`;
