@@ -143,13 +143,13 @@ function hottestText({ hottest }: RecordingReport, colors: Colors): string {
 function untracedText(untraced: UntracedTime | null, colors: Colors): string {
   if (untraced === null) return '';
   const { untracedMicroseconds, movedAlike, moved, machine } = untraced;
-  const lines = [
-    `without the recorder: ${duration(untracedMicroseconds)}, predicted (${machine}), if the program waited for each batch`,
-  ];
+  const time = `${duration(untracedMicroseconds)}, predicted (${machine})`;
+  const lines = [`without the recorder: ${time}, if the program waited for each batch`];
   if (!movedAlike) {
+    const [replayed, recorded] = [bytes(moved.replayed), bytes(moved.recorded)];
     lines.push(
-      `not reliable: the replay behind it moves ${bytes(moved.replayed)} by faults where ${bytes(moved.recorded)} were ` +
-        'recorded; of prefetch calls, and of what was before, it does not know',
+      `not reliable: the replay behind it moves ${replayed} by faults where ${recorded} were recorded; of prefetch ` +
+        'calls, and of what was before, it does not know',
     );
   }
   return `\n${lines.map((line, i) => `${INDENT}${i === 0 ? line : colors.yellow(line)}\n`).join('')}`;

@@ -68,7 +68,7 @@ export interface EventColumns {
 type Column = Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array;
 
 /**
- * Empty columns with room for `capacity` events before they grow. Relative GPU times count from the first one's, without
+ * Empty columns with room for `capacity` events before they grow. Relative GPU times count from the first one without
  * its lower 32 bits; those of an event that has none are 0 either way. The origin outlasts clearEventColumns.
  */
 export function createEventColumns(capacity = 1024, gpuTimes: 'absolute' | 'relative' = 'absolute'): EventColumns {
