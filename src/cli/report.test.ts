@@ -58,6 +58,9 @@ describe('report', () => {
     expect(batches).toMatchObject({ count: 2, median: 23, max: 200 });
     expect(allocations).toHaveLength(3);
     expect(untraced).toMatchObject({ machine: 'h200-pcie5', traced: { batches: 2 }, untraced: { batches: 2 } });
+    cli.out = '';
+    expect(await cli.run('report', GOLDEN, '--json', '--no-prediction')).toBe(0);
+    expect(JSON.parse(cli.out)).toMatchObject({ untraced: null, notPredicted: '--no-prediction' });
     writeRecording(path, (writer) => writer.appendEvents(CPU_FAULTS));
     cli.out = '';
     expect(await cli.run('report', path, '--json')).toBe(0);

@@ -10,14 +10,17 @@ import { reportText } from './report_text.ts';
 import { colorsFor } from './text.ts';
 
 /** Prints what a recording holds and returns the exit code. */
-export async function runReport(file: string, { json = false, machine }: ReportFlags): Promise<number> {
+export async function runReport(file: string, flags: ReportFlags): Promise<number> {
+  const { json = false, machine, prediction = true } = flags;
   const machines = loadMachines();
   if (machine !== undefined && !Object.hasOwn(machines.known, machine)) {
     throw new UsageError(`--machine ${machine}: unknown; valid: ${choices(Object.keys(machines.known))}`);
   }
   const survey = await surveyRecording(file);
   const report = await reportRecording(survey);
-  const predicted = await predictUntraced(survey, report, machines, machine);
+  const predicted = prediction
+    ? await predictUntraced(survey, report, machines, machine)
+    : ({ ok: false, why: '--no-prediction' } as const);
   if (json) {
     const untraced = predicted.ok ? predicted.time : null;
     const data = { file, ...report, untraced, notPredicted: predicted.ok ? null : predicted.why };
