@@ -8,6 +8,7 @@ import { registerDemo } from './demo.ts';
 import { registerExplain } from './explain.ts';
 import { registerParameters } from './parameters.ts';
 import { registerRecord } from './record.ts';
+import { registerReport } from './report.ts';
 import { registerReplay, registerRun } from './run.ts';
 import { registerTour } from './tour.ts';
 import { registerValidate } from './validate.ts';
@@ -39,6 +40,7 @@ function createProgram(): Command {
   registerValidate(program);
   registerExplain(program);
   registerRecord(program);
+  registerReport(program);
   registerCopy(program);
   registerPeek(program);
   registerPoke(program);
