@@ -10,6 +10,7 @@ import { type GpuInformation, parseDriverVersion, readGpus } from '../device/lin
 import { gatherProcess, type ProcessFacts } from './process_facts.ts';
 import {
   type Fact,
+  known,
   mapFact,
   type NodeStat,
   openProblem,
@@ -21,7 +22,6 @@ import {
   type SystemFiles,
   statPath,
   systemFiles,
-  valueOf,
 } from './system_files.ts';
 
 export interface NodeFacts {
@@ -127,7 +127,7 @@ function majorOf(text: string, name: string): number | null {
 }
 
 function groupName(files: SystemFiles, gid: number): string | null {
-  for (const line of (valueOf(readText(files, '/etc/group')) ?? '').split('\n')) {
+  for (const line of (known(readText(files, '/etc/group')) ?? '').split('\n')) {
     const [name, , id] = line.split(':');
     if (id === String(gid)) return name;
   }
@@ -136,7 +136,7 @@ function groupName(files: SystemFiles, gid: number): string | null {
 
 function nodeFacts(files: SystemFiles, path: string): NodeFacts {
   const stat = statPath(files, path);
-  const found = valueOf(stat);
+  const found = known(stat);
   return {
     path,
     stat,
@@ -170,14 +170,14 @@ const CUDA_LIBRARY = 'libcuda.so.1';
 function libraryFacts(files: SystemFiles, env: FactsFrom['env']): LibraryFacts {
   const cache = readText(files, '/etc/ld.so.cache');
   // The cache is a table of strings that end in a zero byte; a path stands in it whole.
-  const cached = (valueOf(cache) ?? '').split('\0').filter((text) => text.endsWith(`/${CUDA_LIBRARY}`));
+  const cached = (known(cache) ?? '').split('\0').filter((text) => text.endsWith(`/${CUDA_LIBRARY}`));
   const folders = [...(env?.LD_LIBRARY_PATH ?? '').split(':').filter((one) => one.startsWith('/')), ...LIBRARY_FOLDERS];
   const places = [
     ...folders.map((folder) => `${folder}/${CUDA_LIBRARY}`),
     ...cached.map((text) => text.slice(text.indexOf('/'))),
   ];
   return {
-    found: [...new Set(places)].filter((path) => valueOf(statPath(files, path)) !== null),
+    found: [...new Set(places)].filter((path) => known(statPath(files, path)) !== null),
     cacheErrno: 'errno' in cache ? cache.errno : null,
   };
 }
@@ -185,8 +185,8 @@ function libraryFacts(files: SystemFiles, env: FactsFrom['env']): LibraryFacts {
 const CONTAINER_CGROUP = /docker|kubepods|containerd|libpod|lxc|crio/;
 
 function containerSigns(files: SystemFiles): string[] {
-  const signs = ['/.dockerenv', '/run/.containerenv'].filter((path) => valueOf(statPath(files, path)) !== null);
-  const line = (valueOf(readText(files, '/proc/self/cgroup')) ?? '')
+  const signs = ['/.dockerenv', '/run/.containerenv'].filter((path) => known(statPath(files, path)) !== null);
+  const line = (known(readText(files, '/proc/self/cgroup')) ?? '')
     .split('\n')
     .find((one) => CONTAINER_CGROUP.test(one));
   return line === undefined ? signs : [...signs, `/proc/self/cgroup says ${line}`];

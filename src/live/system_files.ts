@@ -1,4 +1,4 @@
-/** Reading facts of a Linux system below a root folder: what cannot be read has the errno's name in place of a value. */
+/** Facts of a Linux system below a root folder: what cannot be read has the errno's name in place of a value. */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -43,7 +43,7 @@ export function factOf<T>(read: () => T): Fact<T> {
 }
 
 /** The value, or null where there is none. */
-export function valueOf<T>(fact: Fact<T>): T | null {
+export function known<T>(fact: Fact<T>): T | null {
   return 'value' in fact ? fact.value : null;
 }
 
