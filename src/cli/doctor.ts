@@ -5,7 +5,7 @@ const DETAILS = `
 Says what this machine offers for working with the real nvidia-uvm driver: the system, the package koffi, the driver and
 its version, its module, device nodes, parameters and GPUs, and who may look into which process. For each thing that is
 missing it says what to do, and which rule blocks it where it is one. It changes nothing and asks nothing of the driver;
-device nodes are opened once and closed.
+device nodes are opened once and closed. Rules of AppArmor and SELinux are not looked at.
 
   ok        it is there
   limited   it is there, within the limits that are named

@@ -29,10 +29,13 @@ export function findingsText(findings: readonly Finding[], width: number, colors
   const room = Math.max(width, WIDTH_MIN) - topicWidth - 'unknown'.length - 4;
   const rows: string[][] = [];
   let before = '';
-  for (const { topic, state, what, rule, todo } of findings) {
+  for (const [at, { topic, state, what, rule, todo }] of findings.entries()) {
+    const next = findings[at + 1];
+    // What is to be done for several findings of a topic stands below the last of them.
+    const again = next?.topic === topic && next.todo === todo;
     const lines = wrap(what, room);
     if (rule !== undefined) lines.push(...wrap(`${colors.dim('rule:')} ${rule}`, room));
-    if (todo !== undefined) lines.push(...wrap(`${colors.bold('do:')} ${todo}`, room));
+    if (todo !== undefined && !again) lines.push(...wrap(`${colors.bold('do:')} ${todo}`, room));
     for (const [i, line] of lines.entries()) {
       rows.push([i === 0 && topic !== before ? topic : '', i === 0 ? paint[state](state) : '', line]);
     }
