@@ -1,6 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { captureCli } from '../../test/support/captured_cli.ts';
-import { fakeMachine } from '../../test/support/fake_machine.ts';
+import { fakeMachine, NO_DRIVER } from '../../test/support/fake_machine.ts';
 import type { Finding } from '../live/finding.ts';
 import { findingsText, runDoctor } from './run_doctor.ts';
 import { PLAIN } from './text.ts';
@@ -50,4 +51,12 @@ describe('doctor', () => {
     expect(text.match(/do: load it/g)).toHaveLength(1);
     expect(text.match(/device node/g)).toHaveLength(1);
   });
+});
+
+it('prints what README.md shows of a machine without a driver', async () => {
+  const nodes = { '/dev/nvidia-uvm': null, '/dev/nvidia-uvm-tools': null };
+  expect(await runDoctor({}, fakeMachine({ files: NO_DRIVER, nodes, from: { nodeVersion: '20.20.2' } }))).toBe(1);
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+  const shown = /^ {4}\$ npx uvmlab doctor\n((?: {4}.*\n|\n)+)/m.exec(readme)![1].replace(/^ {4}/gm, '').trimEnd();
+  for (const part of shown.split('\n…\n')) expect(cli.out).toContain(part);
 });

@@ -13,7 +13,7 @@ const YAMA_PATH = '/proc/sys/kernel/yama/ptrace_scope';
 const STATUS_PATH = '/proc/self/status';
 const WHOLE_MAP = '0 0 4294967295';
 
-const GIVE_CAPABILITY = 'run uvmlab as root, in a container started with --cap-add SYS_PTRACE';
+const GIVE_CAPABILITY = 'run uvmlab as root (a container has to be started with --cap-add SYS_PTRACE)';
 const lowered = (scope: number): string => `as root: sysctl ${YAMA}=${scope} (in a container: on its host)`;
 
 /** The scope in force: a kernel without Yama has the rules of scope 0. */
