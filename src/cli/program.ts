@@ -5,6 +5,7 @@ import { EXIT_CODES, EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError } from './comm
 import { registerCompareCopies } from './compare_copies.ts';
 import { registerCopy, registerPeek, registerPoke } from './copy.ts';
 import { registerDemo } from './demo.ts';
+import { registerDoctor } from './doctor.ts';
 import { registerExplain } from './explain.ts';
 import { registerParameters } from './parameters.ts';
 import { registerRecord } from './record.ts';
@@ -39,6 +40,7 @@ function createProgram(): Command {
   registerReplay(program);
   registerValidate(program);
   registerExplain(program);
+  registerDoctor(program);
   registerRecord(program);
   registerReport(program);
   registerCopy(program);
