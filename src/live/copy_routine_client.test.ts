@@ -2,29 +2,22 @@ import { writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
-import profile from '../../profiles/h200-pcie5.json' with { type: 'json' };
+import { createProfileModel } from '../../test/support/profile_model.ts';
 import { copyIoctls, IOCTL } from '../device/abi/ioctls.ts';
 import { type Device, ioctl } from '../device/device.ts';
 import { createModelDevice, createModelDriver, type ModelDriver } from '../device/model/model_device.ts';
 import { createModelProgram } from '../device/model/model_program.ts';
 import type { Program } from '../device/program.ts';
-import { createModel } from '../model/model.ts';
-import { parseModuleParameters } from '../model/uvm/params.ts';
-import { parseProfile } from '../scenario/profile.ts';
 import { CopyRoutineError, copyByRoutine, readCopyAbi } from './copy_routine_client.ts';
 
 const MIB = 2 ** 20;
-const { spec, traced } = parseProfile(profile);
 const NUMBERS = { setCopyFromAddress: 4001, setNextCopyAddress: 4002, copyStatus: 4003 };
 
 let driver: ModelDriver;
 let program: Program;
 
 async function start(calls: ReturnType<typeof copyIoctls> | null): Promise<void> {
-  const parsed = parseModuleParameters({}, spec.faultBufferEntries);
-  if (!parsed.ok) throw new Error(parsed.error);
-  const m = createModel(spec, parsed.params, traced, { traced: true, contents: true });
-  driver = createModelDriver(m, { copyIoctls: calls });
+  driver = createModelDriver(createProfileModel(), { copyIoctls: calls });
   program = await createModelProgram(driver);
 }
 

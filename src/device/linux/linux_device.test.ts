@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect } from 'vitest';
+import { itOnLinux } from '../../../test/support/on_linux.ts';
 import { ERRNO } from '../abi/status.ts';
 import { AttachError, attachVaSpace } from '../attach.ts';
 import { DeviceError } from '../device.ts';
@@ -25,8 +26,8 @@ async function standIn(): Promise<number> {
 const openFds = (): number => readdirSync('/proc/self/fd').length;
 const mappings = (): number => readFileSync('/proc/self/maps', 'latin1').split('\n').length;
 
-describe.runIf(process.platform === 'linux')('the calls of Linux', () => {
-  it('maps memory that JavaScript and the kernel see alike', async () => {
+describe('the calls of Linux', () => {
+  itOnLinux('maps memory that JavaScript and the kernel see alike', async () => {
     const libc = await loadLibc();
     const at = libc.mmap(0n, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0n);
     const [one, two] = [new Uint8Array(libc.view(at, 8192)), new Uint8Array(libc.view(at + 4096n, 4096))];
@@ -36,7 +37,7 @@ describe.runIf(process.platform === 'linux')('the calls of Linux', () => {
     expect(() => libc.mmap(0n, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0n)).toThrow(DeviceError);
   });
 
-  it('gives an ioctl that is not known as an errno, and everything else as an error', async () => {
+  itOnLinux('gives an ioctl that is not known as an errno, and everything else as an error', async () => {
     const libc = await loadLibc();
     const fd = libc.open('/dev/null');
     expect(libc.ioctl(fd, 77, new Uint8Array(16))).toBe(25);
@@ -47,7 +48,7 @@ describe.runIf(process.platform === 'linux')('the calls of Linux', () => {
     expect(() => libc.pidfdOpen(2 ** 30)).toThrow('ESRCH');
   });
 
-  it('polls, at once and on a thread of its own', async () => {
+  itOnLinux('polls, at once and on a thread of its own', async () => {
     const libc = await loadLibc();
     const fd = libc.open('/dev/zero');
     expect(libc.poll(fd, 1000) & POLLIN).toBe(POLLIN);
@@ -55,7 +56,7 @@ describe.runIf(process.platform === 'linux')('the calls of Linux', () => {
     libc.close(fd);
   });
 
-  it('has a clock of nanoseconds that goes on', async () => {
+  itOnLinux('has a clock of nanoseconds that goes on', async () => {
     const libc = await loadLibc();
     const before = libc.clockRaw();
     libc.sleepMicroseconds(2000);
@@ -63,8 +64,8 @@ describe.runIf(process.platform === 'linux')('the calls of Linux', () => {
   });
 });
 
-describe.runIf(process.platform === 'linux')('the device over Linux', () => {
-  it('takes a descriptor of a child process over: both are the same open file', async () => {
+describe('the device over Linux', () => {
+  itOnLinux('takes a descriptor of a child process over: both are the same open file', async () => {
     const device = await createLinuxDevice();
     const pid = await standIn();
     const file = await device.adopt(pid, 0);
@@ -77,7 +78,7 @@ describe.runIf(process.platform === 'linux')('the device over Linux', () => {
     await expect(device.adopt(2 ** 30, 0)).rejects.toMatchObject({ errno: ERRNO.ESRCH });
   });
 
-  it('leaves no descriptor and no mapping after a thousand attaches to what is no driver', async () => {
+  itOnLinux('leaves no descriptor and no mapping after a thousand attaches to what is no driver', async () => {
     const device = await createLinuxDevice();
     const pid = await standIn();
     const attach = async () => {
@@ -92,7 +93,7 @@ describe.runIf(process.platform === 'linux')('the device over Linux', () => {
     expect(mappings() - maps).toBeLessThan(50);
   });
 
-  it('gives memory that is zero, and takes it back once', async () => {
+  itOnLinux('gives memory that is zero, and takes it back once', async () => {
     const device = await createLinuxDevice();
     const memory = await device.allocate(8192);
     expect(memory.address % 4096n).toBe(0n);
@@ -104,7 +105,7 @@ describe.runIf(process.platform === 'linux')('the device over Linux', () => {
     await expect(device.allocate(100)).rejects.toThrow('EINVAL');
   });
 
-  it('says what is missing where there is no driver', async () => {
+  itOnLinux('says what is missing where there is no driver', async () => {
     const device = await createLinuxDevice();
     const hasDriver = readdirSync('/dev').includes('nvidia-uvm');
     if (hasDriver) await device.close(await device.open('uvm'));

@@ -1,8 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import profile from '../../../profiles/h200-pcie5.json' with { type: 'json' };
-import { createModel } from '../../model/model.ts';
-import { parseModuleParameters } from '../../model/uvm/params.ts';
-import { parseProfile } from '../../scenario/profile.ts';
+import { createProfileModel } from '../../../test/support/profile_model.ts';
 import { EVENT_TYPE, RECORDED_EVENTS } from '../abi/events.ts';
 import { NV_OK } from '../abi/status.ts';
 import { drainEvents, type EventSource, enableEvents, flushEvents, openEventSource } from '../event_source.ts';
@@ -12,7 +9,6 @@ import { createModelDriver } from './model_device.ts';
 import { createModelProgram } from './model_program.ts';
 
 const PAGE = 4096;
-const { spec, traced } = parseProfile(profile);
 
 let program: Program;
 let source: EventSource;
@@ -30,10 +26,7 @@ async function counts(): Promise<Record<string, number>> {
 }
 
 beforeEach(async () => {
-  const parsed = parseModuleParameters({}, spec.faultBufferEntries);
-  if (!parsed.ok) throw new Error(parsed.error);
-  const m = createModel(spec, parsed.params, traced, { traced: true, contents: true });
-  program = await createModelProgram(createModelDriver(m));
+  program = await createModelProgram(createModelDriver(createProfileModel()));
   source = await openEventSource(program.device, program.uvm, { entries: 1024 });
   await enableEvents(source, RECORDED_EVENTS);
 });
