@@ -90,7 +90,7 @@ export function machine() {
  * @param {object} result
  */
 export function report(name, result) {
-  const text = JSON.stringify({ measurement: name, ...machine(), ...result }, null, 1);
+  const text = JSON.stringify({ measurement: name, ...machine(), ...result }, null, 2);
   console.log(text);
   const folder = process.argv[2];
   if (folder === undefined) return;
