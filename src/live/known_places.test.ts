@@ -99,7 +99,10 @@ describe('places known from a recording', () => {
     expect(await placesOf(0, 2)).toEqual(['gpu1', null]);
   });
 
-  it.each([['', ''], ['0x', '0X']])('end with their memory: addresses %j', async (start, end) => {
+  it.each([
+    ['', ''],
+    ['0x', '0X'],
+  ])('end with their memory: addresses %j', async (start, end) => {
     const prefixed = (...ranges: [number, number][]) => {
       const { time, ranges: plain } = maps(...ranges);
       return { time, ranges: plain.map((range) => ({ start: start + range.start, end: end + range.end })) };
@@ -135,6 +138,8 @@ describe('places known from a recording', () => {
   });
 
   it('need a recording', async () => {
-    await expect(knownPlaces(join(dir, 'none.uvmrec'), BASE, PAGE)).rejects.toMatchObject({ name: 'RecordingFileError' });
+    await expect(knownPlaces(join(dir, 'none.uvmrec'), BASE, PAGE)).rejects.toMatchObject({
+      name: 'RecordingFileError',
+    });
   });
 });

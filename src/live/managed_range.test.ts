@@ -49,7 +49,8 @@ describe('a range of managed memory', () => {
   });
 
   it('is told with eight allocations of many', () => {
-    const many = (n: number) => Array.from({ length: n }, (_, i) => ({ start: BigInt(i * 16), end: BigInt(i * 16 + 1) }));
+    const many = (n: number) =>
+      Array.from({ length: n }, (_, i) => ({ start: BigInt(i * 16), end: BigInt(i * 16 + 1) }));
     expect(errorOf(8n, 1n, many(8))).toMatch(/, 0x70-0x71$/);
     expect(errorOf(8n, 1n, many(9))).toMatch(/, 0x70-0x71 and 1 more$/);
   });

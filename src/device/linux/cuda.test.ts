@@ -220,7 +220,14 @@ describe('a launch', () => {
       },
     });
     const cuda = await startCuda();
-    cuda.launch('vecAdd', 3, 256, [{ u32: 1 }, { u64: 2n }, { u32: 3 }, { u32: 4 }, { u32: 5 }, { u64: 2n ** 64n - 1n }]);
+    cuda.launch('vecAdd', 3, 256, [
+      { u32: 1 },
+      { u64: 2n },
+      { u32: 3 },
+      { u32: 4 },
+      { u32: 5 },
+      { u64: 2n ** 64n - 1n },
+    ]);
     const expected = new Uint8Array(40).fill(0xff, 32);
     for (const [at, value] of [
       [0, 1],
