@@ -37,14 +37,14 @@ export async function* readInputs(files: readonly string[], machine?: string): A
   }
 }
 
-/** Refuses an output file that is one of the inputs. */
-export function checkOutput(output: string, files: readonly string[]): void {
+/** Refuses an output file, that of --`option`, that is one of the inputs. */
+export function checkOutput(output: string, files: readonly string[], option = 'events'): void {
   const stat = statSync(output, { throwIfNoEntry: false });
   if (stat === undefined || !stat.isFile()) return;
   const real = realpathSync(output);
   for (const file of files) {
     if (realpathSync(file) === real)
-      throw new UsageError(`--events ${output}: is one of the files to read; name another`);
+      throw new UsageError(`--${option} ${output}: is one of the files to read; name another`);
   }
 }
 

@@ -1,5 +1,5 @@
 /** What the command `copy` does. */
-import { closeSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import type { Attachment } from '../device/attach.ts';
 import { createLinuxDevice, type LinuxDevice } from '../device/linux/linux_device.ts';
 import { readManagedMappings } from '../device/linux/proc.ts';
@@ -40,6 +40,8 @@ function wholeOption(option: string, text: string | undefined, fallback: number,
   return number;
 }
 
+const TAKEN = 'exists already; name another file, or add --overwrite';
+
 /** The file of a copy; one that nothing was written to is taken away again. */
 interface Target {
   write(bytes: Uint8Array): void;
@@ -52,7 +54,7 @@ function openTarget(path: string, overwrite: boolean): Target {
     file = openSync(path, overwrite ? 'w' : 'wx');
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    const why = code === 'EEXIST' ? 'exists already; name another file, or add --overwrite' : message;
+    const why = code === 'EEXIST' ? TAKEN : message;
     throw new UsageError(`--to ${path}: ${why}`);
   }
   return {
@@ -66,27 +68,63 @@ function openTarget(path: string, overwrite: boolean): Target {
   };
 }
 
-interface Session {
-  device: LinuxDevice;
-  attachment: Attachment;
+const LENGTH_MAX = 2n ** 48n;
+const TIMEOUT_DEFAULT = 60;
+
+/** What is asked for, checked before the process is looked for. */
+interface Wanted {
   pid: number;
   flags: CopyFlags;
+  /** Null where an armed copy takes the next fault anywhere. */
+  from: bigint | null;
+  length: bigint;
+  inFlight: number;
+  /** How long an armed copy waits, seconds. */
+  timeout: number;
 }
 
-function rangeOf({ pid, flags }: Session): { from: bigint; length: bigint } {
-  if (flags.from === undefined) throw new UsageError('--from: missing; where to copy from (0x... or decimal)');
-  if (flags.length === undefined) throw new UsageError('--length: missing; how many bytes (also 4K, 64M, 1G)');
-  const from = addressOption('from', flags.from);
-  const length = lengthOption('length', flags.length, 2n ** 48n);
+function wanted(flags: CopyFlags): Wanted {
+  const pid = processId(flags.pid);
+  const { armed, from, length, to, overwrite = false } = flags;
+  if (armed !== undefined && armed !== 'best-effort') {
+    throw new UsageError(
+      `--armed ${armed}: a stock driver has no armed copy (NV_ERR_NOT_SUPPORTED); valid: best-effort`,
+    );
+  }
+  if (armed === undefined && from === undefined) {
+    throw new UsageError('--from: missing; where to copy from (0x... or decimal)');
+  }
+  if (armed === undefined && length === undefined) {
+    throw new UsageError('--length: missing; how many bytes (also 4K, 64M, 1G)');
+  }
+  const want: Wanted = {
+    pid,
+    flags,
+    from: from === undefined ? null : addressOption('from', from),
+    length: length === undefined ? 1n : lengthOption('length', length, LENGTH_MAX),
+    inFlight: wholeOption('in-flight', flags.inFlight, IN_FLIGHT_DEFAULT, IN_FLIGHT_MAX),
+    timeout: wholeOption('timeout', flags.timeout, TIMEOUT_DEFAULT, 86_400),
+  };
+  if (!overwrite && existsSync(to)) throw new UsageError(`--to ${to}: ${TAKEN}`);
+  return want;
+}
+
+interface Session extends Wanted {
+  device: LinuxDevice;
+  attachment: Attachment;
+}
+
+/** The range of a copy that is not armed, which has a place to begin at. */
+function rangeOf({ pid, from: place, length }: Session): { from: bigint; length: bigint } {
+  const from = place ?? 0n;
   managedMappingOf(readManagedMappings(pid), from, length, pid);
   return { from, length };
 }
 
 /** A copy by ioctl 62, several pieces side by side. */
 async function copyRange(session: Session): Promise<number> {
-  const { device, attachment, flags } = session;
+  const { device, attachment, flags, inFlight } = session;
   const { from, length } = rangeOf(session);
-  const inFlight = wholeOption('in-flight', flags.inFlight, IN_FLIGHT_DEFAULT, IN_FLIGHT_MAX);
   const target = openTarget(flags.to, flags.overwrite ?? false);
   const team = await createCopyTeam(device, attachment.uvm, inFlight);
   let copied = 0;
@@ -112,18 +150,9 @@ async function copyRange(session: Session): Promise<number> {
   }
 }
 
-const TIMEOUT_DEFAULT = 60;
-
 /** The page of the next fault, as well as a stock driver lets it be had. */
 async function copyAtFault(session: Session): Promise<number> {
-  const { device, attachment, pid, flags } = session;
-  if (flags.armed !== 'best-effort') {
-    throw new UsageError(
-      `--armed ${flags.armed}: a stock driver has no armed copy (NV_ERR_NOT_SUPPORTED); valid: best-effort`,
-    );
-  }
-  const seconds = wholeOption('timeout', flags.timeout, TIMEOUT_DEFAULT, 86_400);
-  const address = flags.from === undefined ? null : addressOption('from', flags.from);
+  const { device, attachment, pid, flags, from: address, timeout: seconds } = session;
   if (address !== null) managedMappingOf(readManagedMappings(pid), address, 1n, pid);
   const target = openTarget(flags.to, flags.overwrite ?? false);
   let copied = false;
@@ -171,11 +200,11 @@ async function copyByOwnDriver(session: Session, path: string): Promise<number> 
 }
 
 export async function runCopy(flags: CopyFlags): Promise<number> {
-  const pid = processId(flags.pid);
+  const want = wanted(flags);
   const device = await createLinuxDevice();
-  const attachment = await attachToProcess(device, pid);
+  const attachment = await attachToProcess(device, want.pid);
   try {
-    const session: Session = { device, attachment, pid, flags };
+    const session: Session = { ...want, device, attachment };
     if (flags.armed !== undefined) return await copyAtFault(session);
     if (flags.copyAbi !== undefined) return await copyByOwnDriver(session, flags.copyAbi);
     return await copyRange(session);

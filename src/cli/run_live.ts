@@ -25,8 +25,7 @@ interface Outputs {
   record: LineWriter | null;
 }
 
-function openOutputs(options: RunLiveOptions, files: readonly string[]): Outputs {
-  for (const path of [options.events, options.record]) if (path !== undefined) checkOutput(path, files);
+function openOutputs(options: RunLiveOptions): Outputs {
   const events = options.events === undefined ? null : createLineWriter(options.events);
   return { events, record: options.record === undefined ? null : createLineWriter(options.record) };
 }
@@ -62,12 +61,16 @@ export async function runFilesLive(files: readonly string[], options: RunLiveOpt
     throw new UsageError('--untraced records nothing: leave out --events and --record');
   }
   await checkFiles(files);
+  for (const option of ['events', 'record'] as const) {
+    const path = options[option];
+    if (path !== undefined) checkOutput(path, files, option);
+  }
   const machines = loadMachines();
   const session = await openLiveSession({
     managed: managedChoice(options),
     events: options.traced ? RECORDED_EVENTS : [],
   });
-  const outputs = openOutputs(options, files);
+  const outputs = openOutputs(options);
   const red = colorsFor(process.stderr).red('error:');
   const totals: Tally[] = [];
   let failures = 0;

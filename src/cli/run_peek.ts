@@ -111,12 +111,17 @@ function pokeBytes(flags: PokeFlags): Uint8Array {
     return new Uint8Array(Buffer.from(digits, 'hex'));
   }
   const path = flags.file as string;
-  const size = statSync(path, { throwIfNoEntry: false })?.size;
-  if (size === undefined) throw new UsageError(`--file ${path}: no such file`);
-  if (size < 1 || size > Number(LENGTH_MAX)) {
-    throw new UsageError(`--file ${path}: has ${size} bytes; expected 1 to ${LENGTH_MAX}`);
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) throw new UsageError(`--file ${path}: no such file`);
+  if (!stat.isFile()) throw new UsageError(`--file ${path}: is no file`);
+  if (stat.size < 1 || stat.size > Number(LENGTH_MAX)) {
+    throw new UsageError(`--file ${path}: has ${stat.size} bytes; expected 1 to ${LENGTH_MAX}`);
   }
-  return new Uint8Array(readFileSync(path));
+  try {
+    return new Uint8Array(readFileSync(path));
+  } catch (error) {
+    throw new UsageError(`--file ${path}: cannot be read: ${(error as Error).message}`);
+  }
 }
 
 export async function runPoke(flags: PokeFlags): Promise<number> {

@@ -9,7 +9,7 @@ import type { CaseEntry } from '../trace/case_file.ts';
 import { createLineWriter, type LineWriter } from '../trace/jsonl.ts';
 import { logEvents } from '../trace/log_events.ts';
 import { UsageError } from './command.ts';
-import { checkFiles, readInputs } from './inputs.ts';
+import { checkFiles, checkOutput, readInputs } from './inputs.ts';
 import { type DeviceFlags, managedChoice } from './live_options.ts';
 import { type CaseSet, showValidation, validateSets } from './validate_files.ts';
 
@@ -88,6 +88,7 @@ export async function validateLive(files: readonly string[], options: ValidateLi
   const count = random === undefined ? 0 : wholeNumber('random', random, 1, RANDOM_MOST);
   const from = wholeNumber('seed', seed ?? '1', 0, SEED_MOST);
   await checkFiles(files);
+  if (options.record !== undefined) checkOutput(options.record, files, 'record');
   const machines = loadMachines();
   const machine = options.machine ?? MACHINE_DEFAULT;
   if (!Object.hasOwn(machines.known, machine)) {

@@ -17,6 +17,11 @@ const PAGE = 4096;
 const WORDS = EVENT_ENTRY_BYTES_V2 / 4;
 const HIGH_PAGES = 2 ** 20;
 
+/** The page of an address in hexadecimal, with or without 0x. */
+function pageOf(hex: string): number {
+  return Number(hex.replace(/^(0x)?/i, '0x')) / PAGE;
+}
+
 /** Applies the migrations among entries to the pages from `first` on. */
 function applyMigrations(entries: Uint8Array, first: number, numbers: (number | null)[]): void {
   const words = new Uint32Array(entries.buffer, entries.byteOffset, entries.length / 4);
@@ -52,10 +57,7 @@ export async function knownPlaces(path: string, address: bigint, length: bigint)
       doubts.push('events were lost');
     } else if (frame.kind === 'maps') {
       // Memory that is gone was moved nowhere, whatever has its address later.
-      const ranges = frame.maps.ranges.map(({ start, end }) => [
-        Number(`0x${start}`) / PAGE,
-        Number(`0x${end}`) / PAGE,
-      ]);
+      const ranges = frame.maps.ranges.map(({ start, end }) => [pageOf(start), pageOf(end)]);
       for (let i = 0; i < pages; i++) {
         if (!ranges.some(([start, end]) => first + i >= start && first + i < end)) numbers[i] = null;
       }

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attachment } from '../device/attach.ts';
 import type { LinuxDevice } from '../device/linux/linux_device.ts';
-import { readManagedMappings, readUvmFds } from '../device/linux/proc.ts';
+import { processAlive, readManagedMappings, readUvmFds } from '../device/linux/proc.ts';
 import { tryAttach } from './target.ts';
 
 /** How the program ended. */
@@ -36,6 +36,7 @@ export class LaunchError extends Error {
 
 /** Starts a command with this process's standard streams. Throws LaunchError. */
 export async function launch(command: readonly string[]): Promise<Program> {
+  if (command[0] === '') throw new LaunchError('the program to start has an empty name', null);
   const child = spawn(command[0], command.slice(1), { stdio: 'inherit' });
   const ended = new Promise<ProgramEnd>((resolve) => {
     child.once('exit', (code, signal) => resolve({ code, signal }));
@@ -78,9 +79,14 @@ export interface Attached {
 
 const LOOK_MILLISECONDS = 1;
 
-/** Stops the process, and attaches to it if it has a VA space by now. */
+/** Stops the process, and attaches to it if it has a VA space by now; null too when it has ended meanwhile. */
 async function stopAndAttach(device: LinuxDevice, pid: number): Promise<Attached | null> {
-  process.kill(pid, 'SIGSTOP');
+  try {
+    process.kill(pid, 'SIGSTOP');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return null;
+    throw error;
+  }
   const resume = (): void => {
     try {
       process.kill(pid, 'SIGCONT');
@@ -93,6 +99,9 @@ async function stopAndAttach(device: LinuxDevice, pid: number): Promise<Attached
     attachment = await tryAttach(device, pid);
     if (attachment === null) return null;
     return { pid, attachment, early: readManagedMappings(pid).length === 0, resume };
+  } catch (error) {
+    if (attachment === null && !processAlive(pid)) return null;
+    throw error;
   } finally {
     if (attachment === null) resume();
   }

@@ -60,23 +60,31 @@ function hostBytes(scenario: Scenario): number {
   return Math.ceil(most / PAGE) * PAGE;
 }
 
+/** GPUs that do something: the first one, and those that touch memory or have it moved to them. */
 function gpusUsed(scenario: Scenario): number[] {
   const gpus = new Set<number>([0]);
   for (const step of scenario.steps) {
     if ('on' in step && step.on > 0) gpus.add(step.on - 1);
     if (step.do === 'contend') gpus.add(step.gpu - 1);
+    if (step.do === 'prefetch' && step.to > 0) gpus.add(step.to - 1);
   }
   return [...gpus];
+}
+
+/** Throws LiveStepError for a GPU that is used, or named by advice, and not there. */
+function checkGpus(cuda: Cuda, scenario: Scenario, used: readonly number[]): void {
+  const advised = scenario.steps.flatMap((step) => (step.do === 'advise' ? [step.processor - 1] : []));
+  for (const gpu of [...used, ...advised]) {
+    if (gpu >= cuda.devices.length) {
+      throw new LiveStepError(`the scenario uses gpu${gpu}; this machine has ${cuda.devices.length} GPU`);
+    }
+  }
 }
 
 /** Allocates everything. Throws LiveStepError, CudaError, ManagedLimitError; nothing is left behind then. */
 export function createStage(cuda: Cuda, libc: Libc, scenario: Scenario): Stage {
   const gpus = gpusUsed(scenario);
-  for (const gpu of gpus) {
-    if (gpu >= cuda.devices.length) {
-      throw new LiveStepError(`the scenario uses gpu${gpu}; this machine has ${cuda.devices.length} GPU`);
-    }
-  }
+  checkGpus(cuda, scenario, gpus);
   const words = (address: bigint, bytes: number) => new Int32Array(libc.view(address, bytes));
   const bytes = hostBytes(scenario);
   const address = cuda.hostAlloc(bytes);

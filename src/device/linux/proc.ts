@@ -22,8 +22,8 @@ export function parseManagedMappings(maps: string): ManagedMapping[] {
     if (!line.endsWith(DEVICE_PATH.uvm)) continue;
     const match = MAP_LINE.exec(line);
     if (match === null) continue;
-    const [, start, end, rights, offset] = match;
-    if (rights !== 'rw-s' || BigInt(`0x${offset}`) !== BigInt(`0x${start}`)) continue;
+    const [, start, end, rights, offset, path] = match;
+    if (path !== DEVICE_PATH.uvm || rights !== 'rw-s' || BigInt(`0x${offset}`) !== BigInt(`0x${start}`)) continue;
     out.push({ start: BigInt(`0x${start}`), end: BigInt(`0x${end}`) });
   }
   return out;
@@ -64,7 +64,7 @@ export function processOwner(pid: number, proc = '/proc'): number | null {
 
 function textOf(path: string): string | null {
   try {
-    return readFileSync(path, 'latin1');
+    return readFileSync(path, 'utf8');
   } catch {
     return null;
   }
@@ -122,7 +122,7 @@ export function readGpus(root = '/'): GpuInformation[] {
   }
   return names.map((name) => {
     const text = textOf(join(folder, name, 'information')) ?? '';
-    const field = (key: string) => new RegExp(`^${key}:\\s*(.+?)\\s*$`, 'm').exec(text)?.[1] ?? '';
+    const field = (key: string) => new RegExp(`^${key}:[ \\t]*(\\S.*?)[ \\t]*$`, 'm').exec(text)?.[1] ?? '';
     const uuid = field('GPU UUID').replace(/^GPU-/, '').replaceAll('-', '');
     return { name: field('Model'), uuid: /^[0-9a-f]{32}$/.test(uuid) ? uuid : '' };
   });
