@@ -141,7 +141,7 @@ async function startOnCommand(device: LinuxDevice, want: Wanted, view: View): Pr
       resume();
     }
   } catch (error) {
-    if (!(error instanceof LaunchError)) program.child.kill('SIGTERM');
+    if (!(error instanceof LaunchError)) program.kill('SIGTERM');
     throw error;
   }
 }
@@ -164,7 +164,7 @@ async function finish({ recorder, program }: Started, seconds: number | undefine
   const interrupt = (): void => {
     recorder.stop('interrupted');
     // A terminal sends the signal to the program as well.
-    if (program !== null && !process.stdin.isTTY) program.child.kill('SIGINT');
+    if (program !== null && !process.stdin.isTTY) program.kill('SIGINT');
   };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
@@ -191,7 +191,7 @@ function endText(path: string, end: RecorderEnd): string {
 }
 
 function exitCodeOf(end: ProgramEnd): number {
-  if (end.signal !== null) return 128 + (constants.signals[end.signal] ?? 0);
+  if (end.signal !== null) return 128 + (constants.signals[end.signal as NodeJS.Signals] ?? 0);
   return end.code ?? EXIT_FAILED;
 }
 

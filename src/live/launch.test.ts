@@ -21,7 +21,7 @@ async function start(...command: string[]): Promise<Program> {
 }
 afterEach(async () => {
   for (const program of started.splice(0)) {
-    program.child.kill('SIGKILL');
+    program.kill('SIGKILL');
     await program.ended;
   }
 });

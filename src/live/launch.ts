@@ -2,7 +2,7 @@
  * Starting a program and attaching to it before it allocates managed memory: it, or the first of its descendants that
  * starts CUDA, is stopped as soon as it has opened the driver, attached to, and let go on.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Attachment } from '../device/attach.ts';
@@ -14,12 +14,13 @@ import { tryAttach } from './target.ts';
 export interface ProgramEnd {
   /** Its exit status, or null when a signal ended it. */
   code: number | null;
-  signal: NodeJS.Signals | null;
+  signal: string | null;
 }
 
 export interface Program {
-  readonly child: ChildProcess;
   readonly pid: number;
+  /** Sends it a signal, such as SIGINT. */
+  kill(signal: string): void;
   /** Rejects when it cannot be started. */
   readonly ended: Promise<ProgramEnd>;
 }
@@ -48,7 +49,7 @@ export async function launch(command: readonly string[]): Promise<Program> {
       reject(new LaunchError(`${command[0]}: cannot be started: ${why}`, null));
     });
   });
-  return { child, pid: child.pid ?? 0, ended };
+  return { pid: child.pid ?? 0, kill: (signal) => void child.kill(signal as NodeJS.Signals), ended };
 }
 
 /** A process and its descendants; those of threads too. Processes that have gone meanwhile are passed over. */
