@@ -5,8 +5,8 @@ import { type LiveTally, liveLines, livePlainLine } from '../analysis/live_tally
 import { EVENT_TYPE, type EventTypeName, RECORDED_EVENTS } from '../device/abi/events.ts';
 import { createLinuxDevice, type LinuxDevice } from '../device/linux/linux_device.ts';
 import { readManagedMappings } from '../device/linux/proc.ts';
-import { attachAtStart, LaunchError, launch, type Program, type ProgramEnd } from '../live/launch.ts';
-import { type Recorder, type RecorderEnd, type RecorderOptions, startRecorder } from '../live/recorder.ts';
+import { attachAtStart, LaunchError, launch, type Program, type ProgramEnd } from '../live/record/launch.ts';
+import { type Recorder, type RecorderEnd, type RecorderOptions, startRecorder } from '../live/record/recorder.ts';
 import { attachToProcess } from '../live/target.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import type { RecordFlags } from './record.ts';
