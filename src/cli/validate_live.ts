@@ -6,6 +6,7 @@ import { liveCase } from '../live/experiment/live_cases.ts';
 import { closeLiveSession, type LiveSession, openLiveSession } from '../live/experiment/live_session.ts';
 import { randomScenario } from '../scenario/random_scenario.ts';
 import type { CaseEntry } from '../trace/case_file.ts';
+import type { UvmEvent } from '../trace/event.ts';
 import { createLineWriter, type LineWriter } from '../trace/jsonl.ts';
 import { logEvents } from '../trace/log_events.ts';
 import { UsageError } from './command.ts';
@@ -36,14 +37,17 @@ function wholeNumber(option: string, text: string, least: number, most: number):
   return number;
 }
 
-/** Whether the model's run of a history depends on time: such a history says nothing exact about the model. */
-function dependsOnTime(json: unknown, machines: Machines): boolean {
+const OF_TIME = ['thrashing', 'throttlingStart', 'throttlingEnd'];
+
+const dependsOnTime = (events: readonly { event: string }[]): boolean =>
+  events.some(({ event }) => OF_TIME.includes(event));
+
+/** Whether a history depends on time, here or in the model: then it says nothing exact about the model. */
+function isOfTime(json: unknown, entry: CaseEntry, machines: Machines): boolean {
+  const recorded = entry.kind === 'case' ? (entry.observed as { events: UvmEvent[] }).events : [];
+  if (dependsOnTime(recorded)) return true;
   const executed = executeRun(json, machines, { traced: true });
-  if (!executed.ok) return false;
-  const { run } = executed;
-  return logEvents(run.m, run.scenario.allocations).some(
-    ({ event }) => event === 'thrashing' || event === 'throttlingStart' || event === 'throttlingEnd',
-  );
+  return executed.ok && dependsOnTime(logEvents(executed.run.m, executed.run.scenario.allocations));
 }
 
 interface Sources {
@@ -61,13 +65,14 @@ async function runOne({ session, machines, record }: Sources, json: unknown, lin
   return live.entry;
 }
 
-/** `count` histories from the seed on; those that depend on time in the model come on top, and are shown apart. */
+/** `count` histories from the seed on; those that depend on time come on top, and are shown apart. */
 async function* randomEntries(sources: Sources, seed: number, count: number): AsyncGenerator<{ entry: CaseEntry }> {
   const { machine } = sources;
   for (let next = seed, done = 0; done < count && next <= SEED_MOST; next++) {
     const json = randomScenario(next, { machine, gpus: sources.machines.known[machine].gpus });
-    if (!dependsOnTime(json, sources.machines)) done++;
-    yield { entry: await runOne(sources, json, next) };
+    const entry = await runOne(sources, json, next);
+    if (!isOfTime(json, entry, sources.machines)) done++;
+    yield { entry };
   }
 }
 
