@@ -1,6 +1,6 @@
 /**
- * Where a recording says that pages were moved to last. What no migration moved (a page that its first access populated,
- * say) is not known from events.
+ * Where a recording says that pages were moved to last. What no migration moved (a page that its first access
+ * populated, say) is not known from events.
  */
 import { EVENT_ENTRY_BYTES_V2, EVENT_TYPE } from '../device/abi/events.ts';
 import { readRecording } from '../trace/recording_file.ts';

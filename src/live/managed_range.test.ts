@@ -44,7 +44,8 @@ describe('a range of managed memory', () => {
         '0x7f0000200000-0x7f0000400000; at most 2 bytes here',
     );
     expect(errorOf(C.start, 0x1001n)).toBe(
-      'length 4097 from 0x7f1000000000 ends outside of its allocation 0x7f1000000000-0x7f1000001000; at most 4096 bytes here',
+      'length 4097 from 0x7f1000000000 ends outside of its allocation 0x7f1000000000-0x7f1000001000; at most 4096 ' +
+        'bytes here',
     );
   });
 

@@ -40,7 +40,8 @@ export function managedMappingOf(
   const where =
     next === undefined
       ? `ends outside of its allocation ${hex(found.start)}-${hex(found.end)}`
-      : `crosses from its allocation ${hex(found.start)}-${hex(found.end)} into another one, ${hex(next.start)}-${hex(next.end)}`;
+      : `crosses from its allocation ${hex(found.start)}-${hex(found.end)} into another one, ` +
+        `${hex(next.start)}-${hex(next.end)}`;
   throw new ManagedRangeError(`length ${length} from ${hex(address)} ${where}; at most ${left} bytes here`);
 }
 

@@ -1,7 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { CUDA_ADVICE, CUDA_CPU, type Cuda, CudaError } from '../device/linux/cuda.ts';
+import { type FakeCuda, fakeCuda } from '../../test/support/fake_cuda.ts';
+import { CUDA_ADVICE, CUDA_CPU, CudaError } from '../device/linux/cuda.ts';
 import { KERNEL_NAMES, KERNELS_PTX } from '../device/linux/kernels.ts';
-import { type Libc, loadLibc, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../device/linux/libc.ts';
+import { type Libc, loadLibc } from '../device/linux/libc.ts';
 import { type AccessStep, parseScenario, type Scenario } from '../scenario/scenario.ts';
 import { closeStage, createStage, LiveStepError, performStep, prepareStep, type Stage } from './scenario_stage.ts';
 
@@ -12,58 +13,6 @@ let libc: Libc;
 beforeAll(async () => {
   libc = await loadLibc();
 });
-
-/** A Cuda of ordinary memory that keeps what it was called with. */
-interface Fake extends Cuda {
-  calls: unknown[][];
-  /** Memory that it gave and has not got back. */
-  held: Map<bigint, number>;
-}
-
-function fakeCuda(gpus = 1, over: Partial<Cuda> = {}): Fake {
-  const calls: unknown[][] = [];
-  const held = new Map<bigint, number>();
-  const keep =
-    (name: string) =>
-    (...args: unknown[]): void => {
-      calls.push([name, ...args]);
-    };
-  const give = (name: string) => (bytes: number) => {
-    calls.push([name, bytes]);
-    const address = libc.mmap(0n, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0n);
-    held.set(address, bytes);
-    return address;
-  };
-  const take = (name: string) => (address: bigint) => {
-    calls.push([name, address]);
-    const bytes = held.get(address);
-    if (bytes === undefined) throw new Error(`${name} of memory that was not given`);
-    held.delete(address);
-    libc.munmap(address, bytes);
-  };
-  return {
-    calls,
-    held,
-    devices: Array.from({ length: gpus }, (_, ordinal) => ({ ordinal, name: 'GPU', uuid: `${ordinal}` })),
-    version: 13000,
-    use: keep('use'),
-    synchronize: keep('synchronize'),
-    memInfo: () => ({ free: 0, total: 0 }),
-    allocManaged: give('allocManaged'),
-    freeManaged: take('freeManaged'),
-    alloc: give('alloc'),
-    free: take('free'),
-    hostAlloc: give('hostAlloc'),
-    hostFree: take('hostFree'),
-    prefetch: keep('prefetch'),
-    advise: keep('advise'),
-    memcpy: keep('memcpy'),
-    memset: keep('memset'),
-    launch: keep('launch'),
-    close: keep('close'),
-    ...over,
-  };
-}
 
 function scenario(steps: object[], gpus = 1): Scenario {
   const machine = gpus === 1 ? 'one' : 'two';
@@ -89,7 +38,7 @@ function widths(kernel: string): number[] {
 }
 
 /** Prepares and performs step `index`; returns the calls of each part. */
-function perform(stage: Stage, cuda: Fake, index = 0): { prepared: unknown[][]; performed: unknown[][] } {
+function perform(stage: Stage, cuda: FakeCuda, index = 0): { prepared: unknown[][]; performed: unknown[][] } {
   cuda.calls.length = 0;
   const step = stage.scenario.steps[index];
   const pages = prepareStep(stage, step);
@@ -106,8 +55,8 @@ function perform(stage: Stage, cuda: Fake, index = 0): { prepared: unknown[][]; 
 }
 
 /** Runs `act` on a stage of these steps, and sees that nothing is left afterwards. */
-function onStage(steps: object[], act: (stage: Stage, cuda: Fake) => void, gpus = 1): void {
-  const cuda = fakeCuda(gpus);
+function onStage(steps: object[], act: (stage: Stage, cuda: FakeCuda) => void, gpus = 1): void {
+  const cuda = fakeCuda(libc, gpus);
   const stage = createStage(cuda, libc, scenario(steps, gpus));
   try {
     act(stage, cuda);
@@ -119,7 +68,7 @@ function onStage(steps: object[], act: (stage: Stage, cuda: Fake) => void, gpus 
 
 describe('a stage', () => {
   it('allocates host memory, lists and results, then the buffers, and frees them all', () => {
-    const cuda = fakeCuda();
+    const cuda = fakeCuda(libc);
     const stage = createStage(cuda, libc, scenario([{ on: 'gpu0', do: 'read', buffer: 'a', pages: [0] }]));
     expect(cuda.calls).toEqual([
       ['hostAlloc', PAGE],
@@ -197,14 +146,14 @@ describe('a stage', () => {
       cpuPauseMicroseconds: 1,
     },
   ])('needs the GPUs of its steps: $do', (step) => {
-    const cuda = fakeCuda(1);
+    const cuda = fakeCuda(libc, 1);
     const error = new LiveStepError('the scenario uses gpu1; this machine has 1 GPU');
     expect(() => createStage(cuda, libc, scenario([step], 2))).toThrow(error);
     expect(cuda.calls).toEqual([]);
   });
 
   it.each(['alloc', 'allocManaged', 'synchronize'] as const)('leaves nothing behind when %s fails', (call) => {
-    const cuda = fakeCuda();
+    const cuda = fakeCuda(libc);
     const { alloc, allocManaged } = cuda;
     let count = 0;
     const failing = (give: (bytes: number) => bigint) => (bytes: number) => {
@@ -420,7 +369,7 @@ describe('other steps', () => {
 
   it('free a buffer once, and what is left at the end', () => {
     const steps = ['a', 'h'].map((buffer) => ({ do: 'free', buffer }));
-    const cuda = fakeCuda();
+    const cuda = fakeCuda(libc);
     const stage = createStage(cuda, libc, scenario(steps));
     const freed = () => stage.placed.map(({ words }) => words === null);
     expect(perform(stage, cuda, 0).performed).toEqual([['freeManaged', stage.placed[0].address]]);
