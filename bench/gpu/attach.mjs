@@ -7,7 +7,7 @@
 import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { RECORDED_EVENTS } from '../../dist/device/abi/events.js';
+import { EVENT_TYPE, RECORDED_EVENTS } from '../../dist/device/abi/events.js';
 import { createLinuxDevice } from '../../dist/device/linux/linux_device.js';
 import { RING_ENTRIES_DEFAULT, startRecorder } from '../../dist/live/recorder.js';
 import { attachToProcess } from '../../dist/live/target.js';
@@ -36,9 +36,13 @@ async function sameEvents() {
   recorder.stop('time');
   const end = await recorder.done;
   await target.end();
-  const outside = [...end.tally.events];
-  const equal = outside.every((n, type) => n === inside.counts[type]);
-  return { equal, events: end.events, byType: outside, insideByType: inside.counts, dropped: end.dropped };
+  const named = (/** @type {ArrayLike<number>} */ counts) =>
+    Object.fromEntries(
+      Object.entries(EVENT_TYPE).flatMap(([name, type]) => (counts[type] > 0 ? [[name, counts[type]]] : [])),
+    );
+  const [outside, within] = [named(end.tally.events), named(inside.counts)];
+  const equal = JSON.stringify(outside) === JSON.stringify(within);
+  return { equal, events: end.events, 'by the recorder': outside, 'in the program': within, dropped: end.dropped };
 }
 
 /** As many events as fill the ring a hundred times, as fast as the hardware makes them. */

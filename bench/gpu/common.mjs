@@ -1,6 +1,6 @@
 /** What the measurements on a real GPU share: target programs that are talked to line by line, statistics, output. */
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -55,6 +55,15 @@ export function statistics(values) {
 /** @param {number} ms */
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
+function readGpuInformation() {
+  const folder = '/proc/driver/nvidia/gpus';
+  try {
+    return readFileSync(join(folder, readdirSync(folder)[0], 'information'), 'utf8');
+  } catch {
+    return '';
+  }
+}
+
 /** What the machine is, for the head of a measurement. */
 export function machine() {
   const read = (/** @type {string} */ path) => {
@@ -66,7 +75,9 @@ export function machine() {
   };
   return {
     driver: read('/sys/module/nvidia_uvm/version'),
-    kernel: read('/proc/sys/kernel/osrelease'),
+    gpu: /Model:\s*(.+)/.exec(readGpuInformation())?.[1] ?? null,
+    kernel: read('/proc/sys/kernel/osrelease')?.replace(/-.*/, '') ?? null,
+    commit: process.env.UVMLAB_COMMIT ?? null,
     node: process.version,
     date: new Date().toISOString().slice(0, 10),
     user: process.getuid?.() ?? null,
@@ -79,7 +90,7 @@ export function machine() {
  * @param {object} result
  */
 export function report(name, result) {
-  const text = JSON.stringify({ measurement: name, ...machine(), ...result }, null, 1);
+  const text = JSON.stringify({ measurement: name, ...machine(), ...result }, null, 2);
   console.log(text);
   const folder = process.argv[2];
   if (folder === undefined) return;

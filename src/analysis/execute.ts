@@ -25,6 +25,8 @@ export interface Executed {
   run: Run;
   /** Parameters that the driver would replace, and what a recording cannot tell. */
   notes: string[];
+  /** Of a replay: nanoseconds that its CPU faults took. */
+  cpuFaultTime?: number;
 }
 export type ExecuteResult = Executed | { ok: false; name: string | null; error: string };
 
@@ -104,7 +106,8 @@ export function executeReplay(entry: CaseLine, machines: Machines, options: Exec
     const { scenario, run, notes } = begin(entry.scenario, true, machines, options);
     const faults = faultStream(usableFaults(events, scenario, fromStep), scenario.allocations);
     if (!faults.ok) throw new InputError(faults.error);
-    replayRun(run, faults.stream, fromStep);
-    return end(run, [...(entry.notes ?? []), ...notes, ...replayNotes(run, faults.stream, fromStep)]);
+    const cpuFaultTime = replayRun(run, faults.stream, fromStep);
+    const all = [...(entry.notes ?? []), ...notes, ...replayNotes(run, faults.stream, fromStep)];
+    return { ...end(run, all), cpuFaultTime };
   });
 }

@@ -135,8 +135,9 @@ export function liveLines(before: LiveTally | null, tally: LiveTally, seconds: n
   };
   const row = (name: string, type: number): string =>
     `  ${name.padEnd(12)} ${number(tally.events[type]).padStart(13)}${rate(type)}`;
+  const lost = tally.dropped > 0 ? `, ${number(tally.dropped)} LOST` : '';
   const lines = [
-    `recording, ${clock(seconds)}, ${number(tally.entries)} events${tally.dropped > 0 ? `, ${number(tally.dropped)} LOST` : ''}`,
+    `recording, ${clock(seconds)}, ${number(tally.entries)} events${lost}`,
     row('gpu faults', EVENT_TYPE.gpuFault),
     `  ${'batches'.padEnd(12)} ${number(tally.batches).padStart(13)}`,
     row('replays', EVENT_TYPE.replay),

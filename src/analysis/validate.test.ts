@@ -121,8 +121,8 @@ describe('tallyFile', () => {
     const migrations = (n: number) => ({ migration: { recorded: n, produced: n } });
     const results: CaseResult[] = [
       base,
-      { ...base, verdict: 'notExact', replayed: true, counts: migrations(5) },
-      { ...base, replayed: true, counts: migrations(7) },
+      { ...base, verdict: 'notExact', replayed: true, comparedMigrations: 5, counts: migrations(5) },
+      { ...base, replayed: true, comparedMigrations: 6, counts: migrations(7) },
       { ...base, verdict: 'error', replayed: true, counts: {} },
       { ...base, verdict: 'timeDependent' },
     ];
@@ -134,8 +134,9 @@ describe('tallyFile', () => {
       timeDependent: 1,
       errors: 1,
       replayed: 3,
-      replayedMigrations: 12,
-      exactMigrations: 7,
+      replayedMigrations: 11,
+      exactMigrations: 6,
+      unknownMigrations: 1,
     });
   });
 });
@@ -146,7 +147,7 @@ describe('timeDependentGroups', () => {
   function result(name: string, recordedCounts: Counts, model: Counts, history = 'h'): CaseResult {
     const kinds = ['thrashing', 'migration', 'throttlingStart', 'gpuFault'] as const;
     const counts = Object.fromEntries(kinds.map((k, i) => [k, { recorded: recordedCounts[i], produced: model[i] }]));
-    const rest = { line: 1, replayed: false, error: null, difference: null };
+    const rest = { line: 1, replayed: false, comparedMigrations: null, error: null, difference: null };
     return { ...rest, scenario: name, verdict: 'timeDependent', counts, history };
   }
 
@@ -202,4 +203,65 @@ it('takes the number of the repetition from a name', () => {
     'run1',
     'a-run1-b',
   ]);
+});
+
+describe('recordings without steps', () => {
+  const bare = { ...SCENARIO, steps: [] };
+
+  /** The faults and migrations of a run as a recorder has them: without steps, by their times. */
+  function recordedProgram(): UvmEvent[] {
+    const result = executeRun(SCENARIO, machines, { traced: true });
+    if (!result.ok) throw new Error(result.error);
+    const events = logEvents(result.run.m, result.run.scenario.allocations);
+    return events.map(({ step, ...event }) => event as UvmEvent);
+  }
+
+  const judgeBare = (events: UvmEvent[]) =>
+    validateCase({ kind: 'case', line: 1, scenario: bare, recordedFromStep: 0, observed: { events } }, 's', machines)
+      .result;
+
+  it('are replayed, and their migrations compared', () => {
+    const events = recordedProgram();
+    const migrations = events.filter((e) => e.event === 'migration').length;
+    expect(migrations).toBeGreaterThan(10);
+    expect(judgeBare(events)).toMatchObject({ verdict: 'exact', replayed: true, comparedMigrations: migrations });
+  });
+
+  it('are compared direction by direction, since they are delivered channel by channel', () => {
+    const events = recordedProgram();
+    const strange: UvmEvent = {
+      event: 'migration',
+      cause: 'coherence',
+      src: 'gpu0',
+      dst: 'cpu',
+      offset: 0,
+      bytes: 4096,
+      begin: 0,
+      end: 1,
+      gpuBegin: 0,
+      gpuEnd: 1,
+    };
+    const { verdict, difference } = judgeBare([strange, ...events]);
+    expect(verdict).toBe('notExact');
+    expect(difference?.recorded).toContain('gpu0');
+    expect(difference?.produced).toBeNull();
+  });
+
+  it('are compared up to the first migration that the program asked for', () => {
+    const events = recordedProgram();
+    const migrations = events.filter((e) => e.event === 'migration');
+    const asked = migrations[6];
+    asked.cause = 'user';
+    const before = migrations.filter((e) => e.begin < asked.begin).length;
+    expect(before).toBeGreaterThan(0);
+    const result = judgeBare(events);
+    expect(result).toMatchObject({ verdict: 'exact', comparedMigrations: before });
+    expect(tallyFile('f', [result])).toMatchObject({
+      replayedMigrations: before,
+      unknownMigrations: migrations.length - before,
+    });
+    // What is before it is still compared.
+    migrations[0].offset += 4096;
+    expect(judgeBare(events).verdict).toBe('notExact');
+  });
 });

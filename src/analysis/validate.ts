@@ -6,7 +6,7 @@
 import { scenarioName } from '../scenario/scenario.ts';
 import { type CaseEntry, type CaseLine, checkRecording, type Recording } from '../trace/case_file.ts';
 import { type Comparison, compareEvents, type Difference } from '../trace/compare.ts';
-import { type EventKind, identity, type UvmEvent } from '../trace/event.ts';
+import { type EventKind, identity, type MigrationEvent, type UvmEvent } from '../trace/event.ts';
 import { logEvents } from '../trace/log_events.ts';
 import { type Executed, executeReplay, executeRun } from './execute.ts';
 import type { Machines } from './machines.ts';
@@ -30,6 +30,8 @@ export interface CaseResult {
   verdict: Verdict;
   /** Whether the recorded faults were replayed and the migrations alone compared. */
   replayed: boolean;
+  /** How many recorded migrations were compared of a replayed case: all, or those before the program asked for one. */
+  comparedMigrations: number | null;
   error: string | null;
   /** Events of the recorded steps by kind. */
   counts: Comparison['counts'];
@@ -89,6 +91,7 @@ export function repetitionStem(name: string): string {
 
 const NOTHING: Omit<CaseResult, 'line' | 'scenario' | 'verdict' | 'error' | 'history'> = {
   replayed: false,
+  comparedMigrations: null,
   counts: {},
   difference: null,
 };
@@ -117,23 +120,62 @@ function compared(entry: CaseLine, recording: Recording<UvmEvent>, run: Executed
   const produced = logEvents(run.m, run.scenario.allocations);
   const options = { recordedFromStep: fromStep };
   const all = compareEvents(recorded, produced, options);
-  const judged = replayed ? compareEvents(migrationsOf(recorded), migrationsOf(produced), options) : all;
+  const known = replayed ? knownMigrations(recorded, produced, run.scenario.steps.length > 0) : null;
+  const judged = known === null ? all : compareEvents(known.recorded, known.produced, options);
   const first = judged.firstDifference;
   const result: CaseResult = {
     line: entry.line,
     scenario: run.scenario.name,
     verdict: all.timeDependent ? 'timeDependent' : judged.same ? 'exact' : 'notExact',
     replayed,
+    comparedMigrations: known?.recorded.filter(({ step }) => step === undefined || step >= fromStep).length ?? null,
     error: null,
     counts: all.counts,
-    difference: first === null || all.timeDependent ? null : around(first, recorded, produced, fromStep),
+    difference:
+      first === null || all.timeDependent
+        ? null
+        : around(first, known?.recorded ?? recorded, known?.produced ?? produced, fromStep),
     history: all.timeDependent ? historyOf(entry.scenario) : '',
   };
   return result;
 }
 
-function migrationsOf(events: readonly UvmEvent[]): UvmEvent[] {
-  return events.filter((event) => event.event === 'migration');
+function isMigration(event: UvmEvent): event is MigrationEvent {
+  return event.event === 'migration';
+}
+
+/**
+ * The migrations that a replay of the faults can tell, on both sides. With steps these are all. A recording without
+ * steps does not have the calls of its program: what counts are the migrations that began before the first one which
+ * the program asked for, by a prefetch say, since what comes after it hangs on it; those of the model are cut to as
+ * many in each direction. Directions are compared one after another there, as their order is the driver's habit of
+ * delivery.
+ */
+function knownMigrations(recorded: readonly UvmEvent[], produced: readonly UvmEvent[], hasSteps: boolean) {
+  const all = recorded.filter(isMigration);
+  const made = produced.filter(isMigration);
+  if (hasSteps) return { recorded: all, produced: made };
+  const asked = all.filter((event) => event.cause === 'user');
+  if (asked.length === 0) return { recorded: byDirection(all), produced: byDirection(made) };
+  const until = asked.reduce((least, event) => Math.min(least, event.begin), Number.POSITIVE_INFINITY);
+  const known = all.filter((event) => event.begin < until);
+  const left = new Map<string, number>();
+  for (const event of known) left.set(directionOf(event), (left.get(directionOf(event)) ?? 0) + 1);
+  const kept = made.filter((event) => {
+    const more = left.get(directionOf(event)) ?? 0;
+    left.set(directionOf(event), more - 1);
+    return more > 0;
+  });
+  return { recorded: byDirection(known), produced: byDirection(kept) };
+}
+
+function directionOf({ src, dst }: MigrationEvent): string {
+  return `${src} ${dst}`;
+}
+
+/** In the order of directions; within one in the order of the list. */
+function byDirection(events: readonly MigrationEvent[]): MigrationEvent[] {
+  return [...events].sort((a, b) => (directionOf(a) < directionOf(b) ? -1 : directionOf(a) > directionOf(b) ? 1 : 0));
 }
 
 /**
@@ -179,13 +221,15 @@ export interface FileTally {
   replayed: number;
   replayedMigrations: number;
   exactMigrations: number;
+  /** Migrations of these after a call of the program that a recording without steps does not have. */
+  unknownMigrations: number;
 }
 
 export function tallyFile(file: string, results: readonly CaseResult[]): FileTally {
   const of = (verdict: Verdict): number => results.filter((r) => r.verdict === verdict).length;
   const replayed = results.filter((r) => r.replayed);
   const migrations = (list: readonly CaseResult[]): number =>
-    list.reduce((sum, r) => sum + (r.counts.migration?.recorded ?? 0), 0);
+    list.reduce((sum, r) => sum + (r.comparedMigrations ?? 0), 0);
   return {
     file,
     cases: results.length,
@@ -196,6 +240,7 @@ export function tallyFile(file: string, results: readonly CaseResult[]): FileTal
     replayed: replayed.length,
     replayedMigrations: migrations(replayed),
     exactMigrations: migrations(replayed.filter((r) => r.verdict === 'exact')),
+    unknownMigrations: replayed.reduce((sum, r) => sum + (r.counts.migration?.recorded ?? 0), 0) - migrations(replayed),
   };
 }
 

@@ -254,7 +254,7 @@ describe('bad input', () => {
       [['fly'], "unknown command 'fly'"],
       [['run', 's.jsonl', '--fast'], "unknown option '--fast'"],
       [['run', 's.jsonl', 'none.json', '--events', 'kept.jsonl'], 'none.json: no such file'],
-      [['run', 's.txt'], 's.txt: unknown kind of file; its name must end in .json, .jsonl or .jsonl.gz'],
+      [['run', 's.txt'], 's.txt: unknown kind of file; its name must end in .json, .jsonl, .jsonl.gz or .uvmrec'],
       [['run', 's.jsonl', '--param', 'x'], '--param x: expected NAME=VALUE'],
       [['run', 's.jsonl', '--param', 'uvm_fly=1'], '--param: unknown module parameter "uvm_fly"'],
       [

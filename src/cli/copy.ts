@@ -30,9 +30,9 @@ known: 'known from events' (with --recording, from the last migration in it), 'm
 `;
 
 const POKE_DETAILS = `
-Writes managed memory of another process by ioctl 63. The page stays where it is, yet the driver may change what it knows
-of it: copies of a read-duplicated page are dropped (their processors fault again), a page that was nowhere is populated
-on the CPU, and its 2 MiB of a GPU's memory count as just used, which decides what is evicted first.
+Writes managed memory of another process by ioctl 63. The page stays where it is, yet the driver may change what it
+knows of it: copies of a read-duplicated page are dropped (their processors fault again), a page that was nowhere is
+populated on the CPU, and its 2 MiB of a GPU's memory count as just used, which decides what is evicted first.
 `;
 
 export interface CopyFlags {

@@ -5,9 +5,11 @@ import { EXIT_CODES, EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError } from './comm
 import { registerCompareCopies } from './compare_copies.ts';
 import { registerCopy, registerPeek, registerPoke } from './copy.ts';
 import { registerDemo } from './demo.ts';
+import { registerDoctor } from './doctor.ts';
 import { registerExplain } from './explain.ts';
 import { registerParameters } from './parameters.ts';
 import { registerRecord } from './record.ts';
+import { registerReport } from './report.ts';
 import { registerReplay, registerRun } from './run.ts';
 import { registerTour } from './tour.ts';
 import { registerValidate } from './validate.ts';
@@ -22,12 +24,15 @@ Examples:
   uvmlab explain history.json --fault 1          why one fault went as it did
   uvmlab validate recordings/*.jsonl.gz          the model against real hardware
   uvmlab where uvm_gpu_init_isr                  a name of the driver, in its branches and in the model
+  uvmlab doctor                                  what this machine has for working with the real driver
+  uvmlab record -- ./program                     record a program on a real GPU
+  uvmlab report run.uvmrec                       what a recording holds
   uvmlab run --help                              more about one command
 `;
 
 function createProgram(): Command {
   const program = new Command('uvmlab')
-    .description("An executable model of the GPU page-fault path of NVIDIA's UVM driver.")
+    .description("An executable model of the GPU page-fault path of NVIDIA's UVM driver, and a client of the real one.")
     .version(packageVersion(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
@@ -38,7 +43,9 @@ function createProgram(): Command {
   registerReplay(program);
   registerValidate(program);
   registerExplain(program);
+  registerDoctor(program);
   registerRecord(program);
+  registerReport(program);
   registerCopy(program);
   registerPeek(program);
   registerPoke(program);

@@ -96,8 +96,8 @@ export function registerRun(program: Command): void {
     .action(runAction)
     .summary('run scenarios through the model')
     .description(
-      'Runs each scenario through the model of the driver, or on the real GPU of this machine, and shows what happened ' +
-        'in each step.',
+      'Runs each scenario through the model of the driver, or on the real GPU of this machine, and shows what ' +
+        'happened in each step.',
     )
     .addHelpText('after', FILE_HELP + OUTPUT_HELP + DEVICE_HELP + RUN_EXAMPLES + EXIT_CODES);
 }

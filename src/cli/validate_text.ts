@@ -22,12 +22,14 @@ function fileRow(tally: Omit<FileTally, 'file'>, name: string, colors: Colors): 
   const bad = (n: number): string => (n === 0 ? '-' : colors.red(count(n)));
   const good = tally.exact === 0 ? '-' : colors.green(count(tally.exact));
   const row = [name, count(tally.cases), good, bad(tally.notExact), orDash(tally.timeDependent), bad(tally.errors)];
-  const { replayed, exactMigrations, replayedMigrations } = tally;
+  const { replayed, exactMigrations, replayedMigrations, unknownMigrations } = tally;
   const migrations =
     exactMigrations === replayedMigrations
       ? counted(replayedMigrations, 'migration')
       : `${count(exactMigrations)} of ${counted(replayedMigrations, 'migration')} in exact cases`;
-  return [...row, replayed === 0 ? '' : `${counted(replayed, 'case')} replayed: ${migrations}`];
+  const unknown =
+    unknownMigrations === 0 ? '' : `; ${count(unknownMigrations)} after calls of the program, which no recording has`;
+  return [...row, replayed === 0 ? '' : `${counted(replayed, 'case')} replayed: ${migrations}${unknown}`];
 }
 
 /** The files and their sum. */
@@ -49,6 +51,7 @@ function filesText(files: readonly FileTally[], colors: Colors): string {
       replayed: sum('replayed'),
       replayedMigrations: sum('replayedMigrations'),
       exactMigrations: sum('exactMigrations'),
+      unknownMigrations: sum('unknownMigrations'),
     };
     rows.push(fileRow(total, 'total', colors));
   }

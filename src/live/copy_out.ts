@@ -3,11 +3,12 @@
  * copies page by page and waits for each, so that threads side by side are what makes it fast. Nothing moves: pages
  * stay where they are, and their owner notices nothing but a busier copy engine.
  */
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { errnoName, statusText } from '../device/abi/status.ts';
 import type { CallerMemory, DeviceFile } from '../device/device.ts';
 import type { LinuxDevice } from '../device/linux/linux_device.ts';
-import type { CopyDone, CopyRequest, CopyWindow, CopyWorkerData } from './copy_protocol.ts';
+import type { CopyDone, CopyWindow } from './copy_protocol.ts';
+import { giveWorkerBack, nextMessage, takeWorker } from './worker_pool.ts';
 
 /** Pieces in flight when the user does not say: more of them wait for each other. */
 export const IN_FLIGHT_DEFAULT = 8;
@@ -38,21 +39,6 @@ export interface CopyTeam {
   close(): Promise<void>;
 }
 
-function answer(worker: Worker): Promise<CopyDone> {
-  return new Promise((resolve, reject) => {
-    const failed = (error: Error): void => {
-      worker.off('message', done);
-      reject(error);
-    };
-    const done = (message: CopyDone): void => {
-      worker.off('error', failed);
-      resolve(message);
-    };
-    worker.once('message', done);
-    worker.once('error', failed);
-  });
-}
-
 function failureText(from: bigint, { offset, bytesRead, errno, status }: NonNullable<CopyDone['failure']>): string {
   const at = `0x${(from + BigInt(offset + bytesRead)).toString(16)}`;
   const why = errno === 0 ? statusText(status) : errnoName(errno);
@@ -60,8 +46,8 @@ function failureText(from: bigint, { offset, bytesRead, errno, status }: NonNull
 }
 
 async function copyWindow(workers: readonly Worker[], window: CopyWindow, before: number): Promise<void> {
-  const answers = workers.map(answer);
-  for (const worker of workers) worker.postMessage(window satisfies CopyRequest);
+  const answers = workers.map((worker) => nextMessage<CopyDone>(worker));
+  for (const worker of workers) worker.postMessage(window);
   const done = await Promise.all(answers);
   const failures = done.flatMap(({ failure }) => (failure === null ? [] : [failure]));
   if (failures.length === 0) return;
@@ -75,28 +61,28 @@ function pieceBytes(length: number, inFlight: number): number {
   return Math.min(PIECE, Math.max(SMALLEST_PIECE, even));
 }
 
-/** Starts the threads. Throws UnavailableError where there is no Linux. */
+/** A window without pieces: its answer says that the thread is there. */
+function emptyWindow(uvmFd: number): CopyWindow {
+  return { uvmFd, from: 0n, to: 0n, length: 0, piece: 1, next: new SharedArrayBuffer(4) };
+}
+
+/** Takes threads for the copies. Throws UnavailableError where there is no Linux. */
 export async function createCopyTeam(device: LinuxDevice, uvm: DeviceFile, inFlight: number): Promise<CopyTeam> {
-  const workers = Array.from({ length: inFlight }, () => {
-    const workerData: CopyWorkerData = { uvmFd: uvm.fd };
-    return new Worker(new URL('./copy_worker.js', import.meta.url), { workerData });
-  });
-  const memories: CallerMemory[] = [];
-  const close = async (): Promise<void> => {
-    const exits = workers.map((worker) => new Promise((resolve) => worker.once('exit', resolve)));
-    for (const worker of workers) worker.postMessage({ kind: 'end' } satisfies CopyRequest);
-    await Promise.all(exits);
-    for (const memory of memories) await memory.close();
-  };
+  const workers = Array.from({ length: inFlight }, () => takeWorker('copy_worker'));
+  let memory: CallerMemory;
   try {
-    await Promise.all(workers.map(answer));
-    memories.push(await device.allocate(WINDOW));
-    // Its pages are populated now rather than by the driver in the middle of the copy.
-    memories[0].bytes().fill(0);
+    await copyWindow(workers, emptyWindow(uvm.fd), 0);
+    memory = await device.allocate(WINDOW);
   } catch (error) {
     await Promise.all(workers.map((worker) => worker.terminate()));
     throw error;
   }
+  // Its pages are populated now rather than by the driver in the middle of the copy.
+  memory.bytes().fill(0);
+  const close = async (): Promise<void> => {
+    for (const worker of workers.splice(0)) giveWorkerBack('copy_worker', worker);
+    await memory.close();
+  };
   return {
     inFlight,
     close,
@@ -105,9 +91,9 @@ export async function createCopyTeam(device: LinuxDevice, uvm: DeviceFile, inFli
       for (let done = 0n; done < length; ) {
         const size = Number(length - done < BigInt(WINDOW) ? length - done : BigInt(WINDOW));
         const window: CopyWindow = {
-          kind: 'window',
+          uvmFd: uvm.fd,
           from: from + done,
-          to: memories[0].address,
+          to: memory.address,
           length: size,
           piece: pieceBytes(size, inFlight),
           next: new SharedArrayBuffer(4),
@@ -116,11 +102,11 @@ export async function createCopyTeam(device: LinuxDevice, uvm: DeviceFile, inFli
         try {
           await copyWindow(workers, window, Number(done));
         } catch (error) {
-          if (error instanceof CopyError) take(memories[0].bytes().subarray(0, error.bytes - Number(done)));
+          if (error instanceof CopyError) take(memory.bytes().subarray(0, error.bytes - Number(done)));
           throw error;
         }
         nanoseconds += device.libc.clockRaw() - start;
-        take(memories[0].bytes().subarray(0, size));
+        take(memory.bytes().subarray(0, size));
         done += BigInt(size);
       }
       return nanoseconds;

@@ -1,13 +1,9 @@
 /** What the threads that copy by ioctl 62 and the one that starts them say to each other. */
 
-/** What each thread is started with. */
-export interface CopyWorkerData {
-  uvmFd: number;
-}
-
 /** One window of a copy: the threads take its pieces in turn, by a counter that they share. */
 export interface CopyWindow {
-  kind: 'window';
+  /** The VA space's file, in this process. */
+  uvmFd: number;
   /** Where the window begins in the other process, and in this one. */
   from: bigint;
   to: bigint;
@@ -17,8 +13,6 @@ export interface CopyWindow {
   /** Word 0: the next piece. */
   next: SharedArrayBuffer;
 }
-
-export type CopyRequest = CopyWindow | { kind: 'end' };
 
 /** A thread has found no piece left, or has failed at one. */
 export interface CopyDone {

@@ -40,8 +40,8 @@ async function copyPiece(
   const set = await ioctlResult(device, uvm, calls.SET_COPY_FROM_ADDRESS, { address: from, length: size });
   if (set.errno !== 0) {
     throw new CopyRoutineError(
-      `the driver has no ioctl ${calls.SET_COPY_FROM_ADDRESS.number} (errno ${set.errno}): a stock driver has no copy ` +
-        'routine; leave out --copy-abi to copy by ioctl 62',
+      `the driver has no ioctl ${calls.SET_COPY_FROM_ADDRESS.number} (errno ${set.errno}): a stock driver has no ` +
+        'copy routine; leave out --copy-abi to copy by ioctl 62',
     );
   }
   if (set.status !== NV_OK) throw new CopyRoutineError(`SET_COPY_FROM_ADDRESS: ${statusText(set.status)}`);

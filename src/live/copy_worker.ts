@@ -1,14 +1,14 @@
 /** A thread that copies memory of another process by ioctl 62, piece by piece (copy_protocol.ts). */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { IOCTL } from '../device/abi/ioctls.ts';
 import { decode, encode } from '../device/abi/layout.ts';
 import { NV_OK } from '../device/abi/status.ts';
 import { type Libc, loadLibc } from '../device/linux/libc.ts';
-import type { CopyDone, CopyRequest, CopyWindow, CopyWorkerData } from './copy_protocol.ts';
+import type { CopyDone, CopyWindow } from './copy_protocol.ts';
 
 const READ = IOCTL.TOOLS_READ_PROCESS_MEMORY;
 
-function copyPieces(libc: Libc, uvmFd: number, window: CopyWindow): CopyDone {
+function copyPieces(libc: Libc, window: CopyWindow): CopyDone {
   const next = new Int32Array(window.next);
   let bytes = 0;
   for (;;) {
@@ -17,7 +17,7 @@ function copyPieces(libc: Libc, uvmFd: number, window: CopyWindow): CopyDone {
     const size = Math.min(window.piece, window.length - offset);
     const at = BigInt(offset);
     const params = encode(READ.params, { buffer: window.to + at, size, targetVa: window.from + at });
-    const errno = libc.ioctl(uvmFd, READ.number, params);
+    const errno = libc.ioctl(window.uvmFd, READ.number, params);
     const { rmStatus, bytesRead } = decode(READ.params, params);
     bytes += Number(bytesRead);
     if (errno === 0 && rmStatus === NV_OK) continue;
@@ -29,11 +29,6 @@ function copyPieces(libc: Libc, uvmFd: number, window: CopyWindow): CopyDone {
 
 const port = parentPort;
 if (port !== null) {
-  const { uvmFd } = workerData as CopyWorkerData;
   const libc = await loadLibc();
-  port.on('message', (request: CopyRequest) => {
-    if (request.kind === 'end') port.close();
-    else port.postMessage(copyPieces(libc, uvmFd, request));
-  });
-  port.postMessage({ bytes: 0, failure: null } satisfies CopyDone);
+  port.on('message', (window: CopyWindow) => port.postMessage(copyPieces(libc, window)));
 }

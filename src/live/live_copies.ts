@@ -64,8 +64,8 @@ async function copyNow(session: LiveSession, stage: Stage, copies: LiveCopies, s
   if (step.arm || step.async) {
     const what = step.arm ? 'arm' : 'async';
     throw new LiveStepError(
-      `steps[${index}].${what}: a stock driver has no such copy (NV_ERR_NOT_SUPPORTED); the model has it: run without ` +
-        '--device linux, or take "uvmlab copy --armed best-effort", which is no snapshot',
+      `steps[${index}].${what}: a stock driver has no such copy (NV_ERR_NOT_SUPPORTED); the model has it: run ` +
+        'without --device linux, or take "uvmlab copy --armed best-effort", which is no snapshot',
     );
   }
   if (from === null) throw new LiveStepError(`steps[${index}]: no setCopyFrom came before it`);
@@ -110,7 +110,8 @@ async function checkBytes(session: LiveSession, stage: Stage, step: CheckBytesSt
   if (at < 0) return;
   const otherName = stage.scenario.allocations[step.sameAs.buffer].name;
   throw new LiveStepError(
-    `steps[${index}]: page ${step.page} of '${name}' differs from page ${step.sameAs.page} of '${otherName}' at byte ${at}`,
+    `steps[${index}]: page ${step.page} of '${name}' differs from page ${step.sameAs.page} of '${otherName}' at byte ` +
+      `${at}`,
   );
 }
 

@@ -3,7 +3,7 @@
  * (recorder_worker.ts). The file is append-only: what the thread has written survives whatever happens to this process.
  */
 import { release } from 'node:os';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { LiveTally } from '../analysis/live_tally.ts';
 import { packageVersion } from '../analysis/machines.ts';
 import { type EventTypeName, RECORDED_EVENTS } from '../device/abi/events.ts';
@@ -14,7 +14,8 @@ import type { LinuxDevice } from '../device/linux/linux_device.ts';
 import { driverVersion, processCommand, uvmParameters } from '../device/linux/proc.ts';
 import { type EndReason, RecordingFileError, type RecordingHeader } from '../trace/recording_file.ts';
 import { namedGpus } from './processor_names.ts';
-import { type RecorderMessage, type RecorderWorkerData, STOP_REASONS } from './recorder_protocol.ts';
+import { type RecorderMessage, type RecorderWorkerData, STOP_REASONS, type StopReason } from './recorder_protocol.ts';
+import { giveWorkerBack, takeWorker } from './worker_pool.ts';
 
 /** Entries of the ring when the user does not say: 18 MiB, a third of a second at the hardware's highest rate. */
 export const RING_ENTRIES_DEFAULT = 2 ** 18;
@@ -46,7 +47,7 @@ export interface RecorderEnd {
 export interface Recorder {
   readonly header: RecordingHeader;
   /** Asks for the end; `done` follows. */
-  stop(reason: 'interrupted' | 'time' | 'target exited'): void;
+  stop(reason: StopReason): void;
   /** Rejects when the thread failed; the file is then whole up to what it says it could write. */
   readonly done: Promise<RecorderEnd>;
 }
@@ -72,26 +73,42 @@ export function recordingHeader(pid: number, attachment: Attachment, options: Re
   };
 }
 
-function startWorker(data: RecorderWorkerData): Worker {
-  return new Worker(new URL('./recorder_worker.js', import.meta.url), { workerData: data });
-}
-
-/** Settles with the thread's first word; everything after it goes to `listen`. */
-function whenReady(worker: Worker, listen: (message: RecorderMessage) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    worker.on('error', reject);
-    worker.on('message', (message: RecorderMessage) => {
-      if (message.kind === 'ready') resolve();
-      else if (message.kind === 'failed') reject(failure(message));
-      listen(message);
-    });
-  });
-}
-
 function failure({ name, message }: { name: string; message: string }): Error {
   return name === 'RecordingFileError'
     ? new RecordingFileError(message)
     : new Error(`the recorder's thread: ${message}`);
+}
+
+/** What a thread says of its job: that it has begun, and how it ended. It goes back to the pool then. */
+function listen(
+  worker: Worker,
+  onTally: RecorderOptions['onTally'],
+): { ready: Promise<void>; ended: Promise<RecorderEnd> } {
+  let begun = (): void => {};
+  let failed = (_error: Error): void => {};
+  const ready = new Promise<void>((resolve, reject) => {
+    begun = resolve;
+    failed = reject;
+  });
+  ready.catch(() => {});
+  const ended = new Promise<RecorderEnd>((resolve, reject) => {
+    const fail = (error: Error): void => {
+      failed(error);
+      reject(error);
+    };
+    worker.on('error', fail);
+    worker.once('exit', () => fail(new Error("the recorder's thread ended without a word")));
+    worker.on('message', (message: RecorderMessage) => {
+      if (message.kind === 'ready') begun();
+      else if (message.kind === 'tally') onTally?.(message.tally, message.seconds);
+      else {
+        giveWorkerBack('recorder_worker', worker);
+        if (message.kind === 'failed') fail(failure(message));
+        else resolve(message);
+      }
+    });
+  });
+  return { ready, ended };
 }
 
 /** The queue and the memory of a recording; the attachment is closed when there is none. */
@@ -130,7 +147,17 @@ export async function startRecorder(
   const { source, table } = await openQueue(device, attachment, entries);
   const stop = new SharedArrayBuffer(4);
   const header = recordingHeader(pid, attachment, options);
-  const worker = startWorker({
+  const worker = takeWorker('recorder_worker');
+  const job = listen(worker, options.onTally);
+  // The thread reads the ring until it has ended its job, so memory goes back after that.
+  const done = job.ended.finally(async () => {
+    await closeEventSource(source);
+    await table.close();
+    await device.close(attachment.uvm);
+  });
+  // Who waits for it comes later.
+  done.catch(() => {});
+  worker.postMessage({
     path: options.path,
     overwrite: options.overwrite ?? false,
     header,
@@ -143,41 +170,17 @@ export async function startRecorder(
     table: table.address,
     stop,
     flushMilliseconds: FLUSH_MILLISECONDS,
-  });
-  let end: RecorderEnd | null = null;
-  let failed: Error | null = null;
-  worker.on('error', (error) => {
-    failed = error;
-  });
-  // The thread reads the ring until it has ended, so memory goes back after that.
-  const exited = new Promise<void>((resolve) => {
-    worker.once('exit', () => resolve());
-  }).then(async () => {
-    await closeEventSource(source);
-    await table.close();
-    await device.close(attachment.uvm);
-  });
+  } satisfies RecorderWorkerData);
+  const ask = (reason: StopReason): void => {
+    Atomics.store(new Int32Array(stop), 0, STOP_REASONS.indexOf(reason) + 1);
+  };
   try {
-    await whenReady(worker, (message) => {
-      if (message.kind === 'tally') options.onTally?.(message.tally, message.seconds);
-      else if (message.kind === 'end') end = message;
-      else if (message.kind === 'failed') failed = failure(message);
-    });
+    await job.ready;
     await enableEvents(source, header.events as EventTypeName[]);
   } catch (error) {
-    await worker.terminate();
-    await exited;
+    ask('interrupted');
+    await done.catch(() => {});
     throw error;
   }
-  return {
-    header,
-    stop: (reason) => {
-      Atomics.store(new Int32Array(stop), 0, STOP_REASONS.indexOf(reason) + 1);
-    },
-    done: exited.then(() => {
-      if (failed !== null) throw failed;
-      if (end === null) throw new Error("the recorder's thread ended without a word");
-      return end;
-    }),
-  };
+  return { header, stop: ask, done };
 }

@@ -28,4 +28,5 @@ export type RecorderMessage =
   | { kind: 'failed'; name: string; message: string };
 
 /** Reasons that the main thread may give. */
-export const STOP_REASONS: readonly EndReason[] = ['interrupted', 'time', 'target exited'];
+export const STOP_REASONS = ['interrupted', 'time', 'target exited'] as const satisfies readonly EndReason[];
+export type StopReason = (typeof STOP_REASONS)[number];

@@ -68,6 +68,6 @@ export async function attachToProcess(device: LinuxDevice, pid: number): Promise
   throw new AttachError(
     open === 0
       ? `${named(pid)} has no open /dev/nvidia-uvm: it is no CUDA program, or has not started CUDA yet`
-      : `${named(pid)} has /dev/nvidia-uvm open, but no VA space behind it: CUDA has not started there yet, or has ended`,
+      : `${named(pid)} has /dev/nvidia-uvm open, but no VA space behind it: CUDA has not started yet, or has ended`,
   );
 }

@@ -51,6 +51,12 @@ function* drain(m: Model, gpuIndex: number): Generator<number, void, void> {
   }
 }
 
+/** What a replay measures. */
+interface Measured {
+  /** Nanoseconds from the CPU faults to their ends, throttling included: the sum over all of them. */
+  cpuFaultTime: number;
+}
+
 /** Delivers the entries `[from, to)` of the stream, `base` ns after the recording's own clock. */
 function* deliver(
   run: Run,
@@ -58,6 +64,7 @@ function* deliver(
   from: number,
   to: number,
   base: number,
+  measured: Measured,
 ): Generator<number, void, void> {
   const { m, space } = run;
   let i = from;
@@ -66,12 +73,14 @@ function* deliver(
     if (due > m.k.now) yield due;
     if (stream.kind[i] === STREAM_CPU_FAULT) {
       const page = stream.page[i];
+      const begin = m.k.now;
       for (let retries = 0; ; retries++) {
         const outcome = vaSpaceCpuFault(m, space, page, stream.access[i] !== 0, retries);
         if (outcome === CPU_FAULT_DONE || outcome === CPU_FAULT_FATAL) break;
         yield outcome;
         vaSpaceCpuFaultWoken(m, page);
       }
+      measured.cpuFaultTime += m.k.now - begin;
       i++;
       continue;
     }
@@ -97,7 +106,7 @@ function* deliver(
   }
 }
 
-function* program(run: Run, stream: FaultStream, fromStep: number): Generator<number, void, void> {
+function* program(run: Run, stream: FaultStream, fromStep: number, measured: Measured): Generator<number, void, void> {
   const { m, state, scenario } = run;
   const steps = scenario.steps;
   const hasSteps = stream.count > 0 && stream.step[0] >= 0;
@@ -105,7 +114,7 @@ function* program(run: Run, stream: FaultStream, fromStep: number): Generator<nu
   let next = 0;
   if (steps.length === 0) {
     beginStep(run);
-    yield* deliver(run, stream, 0, stream.count, m.k.now);
+    yield* deliver(run, stream, 0, stream.count, m.k.now, measured);
     yield* finishStep(run);
   }
   while (state.step < steps.length) {
@@ -119,25 +128,30 @@ function* program(run: Run, stream: FaultStream, fromStep: number): Generator<nu
       while (outer < stream.count && (!hasSteps || stream.step[outer] <= state.step)) outer++;
       // Pauses between steps differ from the recording's, so each step's clock is set by its first fault.
       if (outer > next && hasSteps) base = m.k.now - stream.time[next];
-      yield* deliver(run, stream, next, outer, base);
+      yield* deliver(run, stream, next, outer, base, measured);
       next = outer;
     }
     yield* finishStep(run);
   }
 }
 
-/** Replays the stream to its end on a fresh run; `fromStep` is the first recorded step. */
-export function replayRun(run: Run, stream: FaultStream, fromStep: number): void {
+/**
+ * Replays the stream to its end on a fresh run; `fromStep` is the first recorded step. Returns what the CPU faults of
+ * the stream took, in nanoseconds.
+ */
+export function replayRun(run: Run, stream: FaultStream, fromStep: number): number {
   const { m, state } = run;
+  const measured: Measured = { cpuFaultTime: 0 };
   // Each recorded fault becomes an event, if nothing else does.
   toolsReserve(m, stream.count);
   try {
-    const thread = threadCreate(m, 'replay', program(run, stream, fromStep));
+    const thread = threadCreate(m, 'replay', program(run, stream, fromStep, measured));
     while (m.k.threads[thread].status !== THREAD_DONE && runNextEvent(m));
   } catch (error) {
     if (!(error instanceof StepError)) throw error;
     state.error = error.message;
   }
+  return measured.cpuFaultTime;
 }
 
 /** What a fault stream cannot tell, for the reader of a replay's output. */

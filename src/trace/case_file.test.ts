@@ -174,7 +174,7 @@ describe('files', () => {
       `${folder}: is a folder; give a .json, .jsonl, .jsonl.gz or .uvmrec file`,
     );
     await expect(all('x.yaml')).rejects.toThrow(
-      'x.yaml: unknown kind of file; its name must end in .json, .jsonl or .jsonl.gz',
+      'x.yaml: unknown kind of file; its name must end in .json, .jsonl, .jsonl.gz or .uvmrec',
     );
     await expect(all('x.json.gz')).rejects.toThrow('unknown kind of file');
   });

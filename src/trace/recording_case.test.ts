@@ -278,6 +278,26 @@ it('keeps the GPU clocks apart', async () => {
   ]);
 });
 
+it('knows a GPU that is told of after the header', async () => {
+  const cpu = { number: 0, word: 'cpu', uuid: 'c' };
+  const made = await caseOf(
+    (writer) => {
+      // An event before the frame, too: the program registered its GPU meanwhile.
+      writer.appendEvents(entry('replay', { gpuIndex: GPU0, batchId: 1, timeStamp: 5 }));
+      writer.appendProcessors([cpu, { number: GPU0, word: 'gpu0', uuid: 'g', name: 'NVIDIA H200' }]);
+      writer.appendEvents(entry('replay', { gpuIndex: GPU0, batchId: 2, timeStamp: 6 }));
+    },
+    { processors: [cpu], machine: null },
+    { machines: { 'h200-pcie5': { gpus: 1 } } },
+  );
+  expect(made.scenario.machine).toBe('h200-pcie5');
+  expect(made.events.map(({ gpu, batch }) => [gpu, batch])).toEqual([
+    ['gpu0', 1],
+    ['gpu0', 2],
+  ]);
+  expect(made.notes).toEqual(['The machine is taken from the name of the GPU, NVIDIA H200: h200-pcie5.']);
+});
+
 it('tells what is missing', async () => {
   const writeIt = (writer: RecordingWriter): void => {
     writer.appendNote('attached late');

@@ -28,8 +28,8 @@ export interface RecordedPlace {
 
 export interface EventDecoder {
   /**
-   * Turns whole entries of version 2 into events, in order. Times are those of the entries. An event's place is asked
-   * for after it is known that the event is kept.
+   * Turns whole entries of version 2 into events, in order. CPU times are those of the entries; GPU times are relative
+   * (event_columns.ts). An event's place is asked for after it is known that the event is kept.
    */
   decode(entries: Uint8Array, take: (event: UvmEvent) => void): void;
   /** Entries left out since the format has no words for them, by what is strange about them. */
@@ -152,7 +152,7 @@ export function createEventDecoder(
 ): EventDecoder {
   const words = new Map(header.processors.map(({ number, word }) => [number, word]));
   const d: Context = { words, placeOf, leftOut: new Map(), hub: 0 };
-  const columns = createEventColumns();
+  const columns = createEventColumns(undefined, 'relative');
   return {
     decode: (entries, take) => {
       clearEventColumns(columns);

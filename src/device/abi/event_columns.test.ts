@@ -8,7 +8,7 @@ import {
   eventProcessors,
   NO_MASK,
 } from './event_columns.ts';
-import { decodeEvent, EVENT_ENTRY_BYTES_V1, EVENT_ENTRY_BYTES_V2, EVENT_TYPE } from './events.ts';
+import { decodeEvent, EVENT_ENTRY_BYTES_V1, EVENT_ENTRY_BYTES_V2, EVENT_TYPE, encodeEventV2 } from './events.ts';
 import { offsetOfAddress, pageOfAddress } from './layout.ts';
 
 /** The field of an entry that each column holds, by the columns' own documentation. */
@@ -127,6 +127,36 @@ describe.each([EVENT_ENTRY_BYTES_V1, EVENT_ENTRY_BYTES_V2])('entries of %i bytes
     expect(c.count).toBe(1);
     expect(c.type[0]).toBe(40);
     expect([c.page[0], c.bytes[0], c.time[0], c.mask[0], c.maskCount]).toEqual([0, 0, 0, NO_MASK, 0]);
+  });
+});
+
+describe('GPU times of a clock that is above 2^53', () => {
+  const high = 0x18ebaa01;
+  const at = (low: number, above = 0): bigint => (BigInt(high + above) << 32n) + BigInt(low);
+  const entries = Buffer.concat([
+    encodeEventV2('migration', { beginTimeStamp: 1, beginTimeStampGpu: 0, endTimeStampGpu: 0 }),
+    encodeEventV2('gpuFault', { timeStampGpu: at(0x0d8c8ca1) }),
+    encodeEventV2('migration', { beginTimeStampGpu: at(0xffffffff), endTimeStampGpu: at(1, 1) }),
+    encodeEventV2('replay', { timeStampGpu: at(7, -1) }),
+    encodeEventV2('mapRemote', { timeStampGpu: at(9) }),
+  ]);
+
+  it('are exact as relative ones, also after the columns were emptied', () => {
+    const c = createEventColumns(undefined, 'relative');
+    for (let round = 0; round < 2; round++) {
+      appendEvents(c, entries.subarray(round * 72), 72);
+      const times = [0, 0x0d8c8ca1, 0xffffffff, 7 - 2 ** 32, 9].slice(round);
+      expect([...c.gpuTime.subarray(0, c.count)]).toEqual(times);
+      expect(c.gpuEnd[2 - round]).toBe(2 ** 32 + 1);
+      clearEventColumns(c);
+    }
+  });
+
+  it('are rounded as absolute ones', () => {
+    const c = createEventColumns();
+    appendEvents(c, entries, 72);
+    expect(c.gpuTime[1]).toBe(Number(at(0x0d8c8ca1)));
+    expect(BigInt(c.gpuTime[1])).not.toBe(at(0x0d8c8ca1));
   });
 });
 

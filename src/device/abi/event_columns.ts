@@ -3,7 +3,8 @@
  * decoded straight from the ring's memory, without an object, a string or a BigInt for any of them.
  *
  * All numbers are plain: an address is a 4 KiB page number and a byte in the page; times, in nanoseconds, and sizes are
- * exact below 2^53. Words for the codes are in event_words.ts.
+ * exact below 2^53. The clock of a GPU may count from 1970, which is above that: such times are exact as relative ones.
+ * Words for the codes are in event_words.ts.
  */
 import { EVENT_ENTRY_BYTES_V1, EVENT_ENTRY_BYTES_V2, EVENT_TYPE } from './events.ts';
 
@@ -51,6 +52,8 @@ export interface EventColumns {
   /** CPU time, or the first one of a migration, and its last one. */
   time: Float64Array;
   end: Float64Array;
+  /** High word of the GPU time that GPU times count from; NaN: that of the first one to come. */
+  gpuTimeHigh: number;
   /** Time of the GPU's own clock; first and last one of a migration. */
   gpuTime: Float64Array;
   gpuEnd: Float64Array;
@@ -64,8 +67,11 @@ export interface EventColumns {
 
 type Column = Uint8Array | Uint16Array | Uint32Array | Int32Array | Float64Array;
 
-/** Empty columns with room for `capacity` events before they grow. */
-export function createEventColumns(capacity = 1024): EventColumns {
+/**
+ * Empty columns with room for `capacity` events before they grow. Relative GPU times count from the first one without
+ * its lower 32 bits; those of an event that has none are 0 either way. The origin outlasts clearEventColumns.
+ */
+export function createEventColumns(capacity = 1024, gpuTimes: 'absolute' | 'relative' = 'absolute'): EventColumns {
   if (!Number.isSafeInteger(capacity) || capacity < 1) {
     throw new RangeError(`capacity of event columns: ${capacity}; expected a whole number of at least 1`);
   }
@@ -93,6 +99,7 @@ export function createEventColumns(capacity = 1024): EventColumns {
     bytes: new Float64Array(capacity),
     time: new Float64Array(capacity),
     end: new Float64Array(capacity),
+    gpuTimeHigh: gpuTimes === 'absolute' ? 0 : Number.NaN,
     gpuTime: new Float64Array(capacity),
     gpuEnd: new Float64Array(capacity),
     rangeGroup: new Float64Array(capacity),
@@ -105,7 +112,7 @@ export function createEventColumns(capacity = 1024): EventColumns {
 /** The columns that have a row for each event. */
 const ROWS = (Object.entries(createEventColumns(1)) as [keyof EventColumns, unknown][])
   .filter(([key, value]) => typeof value === 'object' && key !== 'masks')
-  .map(([key]) => key) as Exclude<keyof EventColumns, 'count' | 'maskCount' | 'masks'>[];
+  .map(([key]) => key) as Exclude<keyof EventColumns, 'count' | 'maskCount' | 'masks' | 'gpuTimeHigh'>[];
 
 function grown<T extends Column>(old: T, capacity: number): T {
   const bigger = new (old.constructor as new (length: number) => T)(capacity);
@@ -135,6 +142,14 @@ const HIGH = 4294967296;
 /** The 64-bit number in words `at` and `at + 1`. */
 function u64(w: Uint32Array, at: number): number {
   return w[at] + w[at + 1] * HIGH;
+}
+
+/** The GPU time in words `at` and `at + 1`. */
+function gpuTime(c: EventColumns, w: Uint32Array, at: number): number {
+  const high = w[at + 1];
+  if (high === 0 && w[at] === 0) return 0;
+  if (Number.isNaN(c.gpuTimeHigh)) c.gpuTimeHigh = high;
+  return w[at] + (high - c.gpuTimeHigh) * HIGH;
 }
 
 /** The address in words `at` and `at + 1`. */
@@ -174,8 +189,8 @@ function migration(c: EventColumns, i: number, w: Uint32Array, o: number): void 
   c.time[i] = u64(w, o + 4);
   c.end[i] = u64(w, o + 6);
   c.rangeGroup[i] = u64(w, o + 8);
-  c.gpuTime[i] = u64(w, o + 10);
-  c.gpuEnd[i] = u64(w, o + 12);
+  c.gpuTime[i] = gpuTime(c, w, o + 10);
+  c.gpuEnd[i] = gpuTime(c, w, o + 12);
 }
 
 function gpuFault(c: EventColumns, i: number, w: Uint32Array, o: number): void {
@@ -184,7 +199,7 @@ function gpuFault(c: EventColumns, i: number, w: Uint32Array, o: number): void {
   c.client[i] = w[o + 1] >>> 16;
   setPlace(c, i, w, o + 2);
   c.time[i] = u64(w, o + 4);
-  c.gpuTime[i] = u64(w, o + 6);
+  c.gpuTime[i] = gpuTime(c, w, o + 6);
   c.batch[i] = w[o + 8];
   c.clientType[i] = w[o + 9];
 }
@@ -192,7 +207,7 @@ function gpuFault(c: EventColumns, i: number, w: Uint32Array, o: number): void {
 function replay(c: EventColumns, i: number, w: Uint32Array, o: number): void {
   c.batch[i] = w[o + 1];
   c.time[i] = u64(w, o + 2);
-  c.gpuTime[i] = u64(w, o + 4);
+  c.gpuTime[i] = gpuTime(c, w, o + 4);
 }
 
 /** Types whose address, size and time follow one another from word 2 on: all fields that the versions have alike. */
@@ -270,7 +285,7 @@ function appendV2(c: EventColumns, i: number, w: Uint32Array, o: number, type: n
       c.cause[i] = first >>> 8;
       c.src[i] = second;
       c.dst[i] = second >>> 16;
-      c.gpuTime[i] = u64(w, o + 8);
+      c.gpuTime[i] = gpuTime(c, w, o + 8);
       sized(c, i, w, o + 2);
       break;
     case EVENT_TYPE.eviction:
@@ -338,7 +353,7 @@ function appendV1(c: EventColumns, i: number, w: Uint32Array, o: number, type: n
       c.src[i] = (first >>> 8) & 255;
       c.dst[i] = (first >>> 16) & 255;
       c.cause[i] = first >>> 24;
-      c.gpuTime[i] = u64(w, o + 8);
+      c.gpuTime[i] = gpuTime(c, w, o + 8);
       sized(c, i, w, o + 2);
       break;
     case EVENT_TYPE.eviction:

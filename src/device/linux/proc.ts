@@ -75,11 +75,16 @@ export function processCommand(pid: number, proc = '/proc'): string[] | null {
   return text === null || text === '' ? null : text.replace(/\0$/, '').split('\0');
 }
 
+/** The version in the text of /proc/driver/nvidia/version, or null. */
+export function parseDriverVersion(text: string): string | null {
+  return /\s(\d+\.\d+(?:\.\d+)?)\s/.exec(text)?.[1] ?? null;
+}
+
 /** The version of the loaded driver, such as 580.159.04; null when none is loaded or it does not say. */
 export function driverVersion(root = '/'): string | null {
   const module = textOf(join(root, 'sys/module/nvidia_uvm/version'))?.trim();
   if (module) return module;
-  return /\s(\d+\.\d+(?:\.\d+)?)\s/.exec(textOf(join(root, 'proc/driver/nvidia/version')) ?? '')?.[1] ?? null;
+  return parseDriverVersion(textOf(join(root, 'proc/driver/nvidia/version')) ?? '');
 }
 
 /** The module parameters of nvidia-uvm by name; empty when they cannot be read. */
