@@ -1,5 +1,6 @@
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect } from 'vitest';
 import { type FakeCuda, fakeCuda } from '../../test/support/fake_cuda.ts';
+import { itOnLinux } from '../../test/support/on_linux.ts';
 import { CUDA_ADVICE, CUDA_CPU, CudaError } from '../device/linux/cuda.ts';
 import { KERNEL_NAMES, KERNELS_PTX } from '../device/linux/kernels.ts';
 import { type Libc, loadLibc } from '../device/linux/libc.ts';
@@ -11,7 +12,7 @@ const PAGE = 4096;
 
 let libc: Libc;
 beforeAll(async () => {
-  libc = await loadLibc();
+  if (process.platform === 'linux') libc = await loadLibc();
 });
 
 function scenario(steps: object[], gpus = 1): Scenario {
@@ -66,8 +67,19 @@ function onStage(steps: object[], act: (stage: Stage, cuda: FakeCuda) => void, g
   expect(cuda.held.size).toBe(0);
 }
 
+const CONTEND = {
+  do: 'contend',
+  gpu: 'gpu1',
+  buffer: 'a',
+  page: 3,
+  gpuWrites: 5,
+  gpuPauseCycles: 70,
+  cpuWrites: 2,
+  cpuPauseMicroseconds: 1,
+};
+
 describe('a stage', () => {
-  it('allocates host memory, lists and results, then the buffers, and frees them all', () => {
+  itOnLinux('allocates host memory, lists and results, then the buffers, and frees them all', () => {
     const cuda = fakeCuda(libc);
     const stage = createStage(cuda, libc, scenario([{ on: 'gpu0', do: 'read', buffer: 'a', pages: [0] }]));
     expect(cuda.calls).toEqual([
@@ -90,7 +102,7 @@ describe('a stage', () => {
     expect(stage.placed.map(({ words }) => words)).toEqual([null, null, null]);
   });
 
-  it('has room for the longest list and the farthest byte of a copy', () => {
+  itOnLinux('has room for the longest list and the farthest byte of a copy', () => {
     const touch = (on: string, count: number) => ({ on, do: 'read', buffer: 'a', pages: new Array(count).fill(1) });
     const copy = (length: number) => ({ do: 'memcpy', from: 'host', to: 'a', offset: PAGE, length });
     const roomOf = (steps: object[]): number => {
@@ -107,20 +119,11 @@ describe('a stage', () => {
     expect(roomOf([copy(PAGE + 1)])).toBe(3 * PAGE);
   });
 
-  it('has lists on each GPU that touches memory or gets it', () => {
+  itOnLinux('has lists on each GPU that touches memory or gets it', () => {
     const steps = [
       { on: 'gpu1', do: 'memset', buffer: 'a', offset: 0, length: PAGE },
       { do: 'prefetch', to: 'gpu1', buffer: 'a', offset: 0, length: PAGE },
-      {
-        do: 'contend',
-        gpu: 'gpu1',
-        buffer: 'a',
-        page: 0,
-        gpuWrites: 1,
-        gpuPauseCycles: 1,
-        cpuWrites: 1,
-        cpuPauseMicroseconds: 1,
-      },
+      CONTEND,
       { on: 'gpu1', do: 'read', buffer: 'a', pages: [0] },
     ];
     for (const step of steps) {
@@ -130,86 +133,83 @@ describe('a stage', () => {
     onStage([advice], (stage) => expect([...stage.lists.keys()]).toEqual([0]), 2);
   });
 
-  it.each([
+  for (const step of [
     { on: 'gpu1', do: 'read', buffer: 'a', pages: [0] },
     { on: 'gpu1', do: 'memset', buffer: 'a', offset: 0, length: PAGE },
     { do: 'prefetch', to: 'gpu1', buffer: 'a', offset: 0, length: PAGE },
     { do: 'advise', advice: 'setPreferredLocation', processor: 'gpu1', buffer: 'a', offset: 0, length: PAGE },
-    {
-      do: 'contend',
-      gpu: 'gpu1',
-      buffer: 'a',
-      page: 0,
-      gpuWrites: 1,
-      gpuPauseCycles: 1,
-      cpuWrites: 1,
-      cpuPauseMicroseconds: 1,
-    },
-  ])('needs the GPUs of its steps: $do', (step) => {
-    const cuda = fakeCuda(libc, 1);
-    const error = new LiveStepError('the scenario uses gpu1; this machine has 1 GPU');
-    expect(() => createStage(cuda, libc, scenario([step], 2))).toThrow(error);
-    expect(cuda.calls).toEqual([]);
-  });
+    CONTEND,
+  ] as const) {
+    itOnLinux(`needs the GPUs of its steps: ${step.do}`, () => {
+      const cuda = fakeCuda(libc, 1);
+      const error = new LiveStepError('the scenario uses gpu1; this machine has 1 GPU');
+      expect(() => createStage(cuda, libc, scenario([step], 2))).toThrow(error);
+      expect(cuda.calls).toEqual([]);
+    });
+  }
 
-  it.each(['alloc', 'allocManaged', 'synchronize'] as const)('leaves nothing behind when %s fails', (call) => {
-    const cuda = fakeCuda(libc);
-    const { alloc, allocManaged } = cuda;
-    let count = 0;
-    const failing = (give: (bytes: number) => bigint) => (bytes: number) => {
-      if (++count === 2) throw new CudaError(call, 2, 'CUDA_ERROR_OUT_OF_MEMORY');
-      return give(bytes);
-    };
-    if (call === 'alloc') cuda.alloc = failing(alloc);
-    else if (call === 'allocManaged') cuda.allocManaged = failing(allocManaged);
-    else {
-      cuda.synchronize = () => {
-        throw new CudaError(call, 700, 'CUDA_ERROR_ILLEGAL_ADDRESS');
+  for (const call of ['alloc', 'allocManaged', 'synchronize'] as const) {
+    itOnLinux(`leaves nothing behind when ${call} fails`, () => {
+      const cuda = fakeCuda(libc);
+      const { alloc, allocManaged } = cuda;
+      let count = 0;
+      const failing = (give: (bytes: number) => bigint) => (bytes: number) => {
+        if (++count === 2) throw new CudaError(call, 2, 'CUDA_ERROR_OUT_OF_MEMORY');
+        return give(bytes);
       };
-    }
-    expect(() => createStage(cuda, libc, scenario([]))).toThrow(CudaError);
-    expect(cuda.held.size).toBe(0);
-    expect(cuda.calls.filter(([name]) => name === 'hostFree')).toHaveLength(1);
-  });
+      if (call === 'alloc') cuda.alloc = failing(alloc);
+      else if (call === 'allocManaged') cuda.allocManaged = failing(allocManaged);
+      else {
+        cuda.synchronize = () => {
+          throw new CudaError(call, 700, 'CUDA_ERROR_ILLEGAL_ADDRESS');
+        };
+      }
+      expect(() => createStage(cuda, libc, scenario([]))).toThrow(CudaError);
+      expect(cuda.held.size).toBe(0);
+      expect(cuda.calls.filter(([name]) => name === 'hostFree')).toHaveLength(1);
+    });
+  }
 });
 
 describe('touches', () => {
-  it.each([
+  for (const [verb, mode] of [
     ['read', 0],
     ['write', 1],
     ['atomic', 2],
-  ])('of a GPU, %s: the list goes there before, and one thread walks it', (verb, mode) => {
-    const step = { on: 'gpu1', do: verb, buffer: 'b', pages: [3, 1, 3], ...(verb === 'write' ? { value: 99 } : {}) };
-    onStage(
-      [step],
-      (stage, cuda) => {
-        const { prepared, performed } = perform(stage, cuda);
-        expect(prepared).toEqual([
-          ['use', 1],
-          ['memcpy', stage.lists.get(1), stage.host.address, 12],
-        ]);
-        expect([...stage.host.words.subarray(0, 3)]).toEqual([3, 1, 3]);
-        const { value } = stage.scenario.steps[0] as AccessStep;
-        if (verb === 'write') expect(value).toBe(99);
-        const args = [
-          { u64: stage.lists.get(1) },
-          { u32: 3 },
-          { u32: mode },
-          { u64: stage.placed[1].address },
-          { u32: value },
-          { u32: 0 },
-          { u64: stage.results.get(1) },
-        ];
-        expect(performed).toEqual([
-          ['use', 1],
-          ['launch', 'touch', 1, 1, args],
-        ]);
-      },
-      2,
-    );
-  });
+  ] as const) {
+    itOnLinux(`of a GPU, ${verb}: the list goes there before, and one thread walks it`, () => {
+      const step = { on: 'gpu1', do: verb, buffer: 'b', pages: [3, 1, 3], ...(verb === 'write' ? { value: 99 } : {}) };
+      onStage(
+        [step],
+        (stage, cuda) => {
+          const { prepared, performed } = perform(stage, cuda);
+          expect(prepared).toEqual([
+            ['use', 1],
+            ['memcpy', stage.lists.get(1), stage.host.address, 12],
+          ]);
+          expect([...stage.host.words.subarray(0, 3)]).toEqual([3, 1, 3]);
+          const { value } = stage.scenario.steps[0] as AccessStep;
+          if (verb === 'write') expect(value).toBe(99);
+          const args = [
+            { u64: stage.lists.get(1) },
+            { u32: 3 },
+            { u32: mode },
+            { u64: stage.placed[1].address },
+            { u32: value },
+            { u32: 0 },
+            { u64: stage.results.get(1) },
+          ];
+          expect(performed).toEqual([
+            ['use', 1],
+            ['launch', 'touch', 1, 1, args],
+          ]);
+        },
+        2,
+      );
+    });
+  }
 
-  it('of the CPU are this thread touching the first word of each page', () => {
+  itOnLinux('of the CPU are this thread touching the first word of each page', () => {
     const steps = [
       { on: 'cpu', do: 'write', buffer: 'a', pages: [1, 2], value: 7 },
       { on: 'cpu', do: 'atomic', buffer: 'a', pages: [2, 2, 5] },
@@ -233,7 +233,7 @@ describe('touches', () => {
 
 describe('kernels', () => {
   const KERNEL = { on: 'gpu0', do: 'kernel', buffer: 'b', grid: 5, block: 64, length: 4 * MIB };
-  it('are launched with the elements of their part', () => {
+  itOnLinux('are launched with the elements of their part', () => {
     const steps = [
       { ...KERNEL, kernel: 'streamRead', elementBytes: 16, length: 1000 },
       { ...KERNEL, kernel: 'vecAdd', elementBytes: 4, length: 120 },
@@ -255,22 +255,24 @@ describe('kernels', () => {
     });
   });
 
-  it.each([
+  for (const [kernel, elementBytes, expected] of [
     ['streamRead', 4, 16],
     ['vecAdd', 8, 4],
     ['randomRead', 16, 4],
-  ])('of other elements are refused: %s with %d bytes', (kernel, elementBytes, expected) => {
-    const perThread = kernel === 'randomRead' ? { perThread: 1 } : {};
-    onStage([{ ...KERNEL, kernel, elementBytes, ...perThread }], (stage, cuda) => {
-      const error = new LiveStepError(`steps[0].elementBytes: ${elementBytes}; ${kernel} takes ${expected} here`);
-      expect(() => perform(stage, cuda)).toThrow(error);
-      expect(cuda.calls).toEqual([]);
+  ] as const) {
+    itOnLinux(`of other elements are refused: ${kernel} with ${elementBytes} bytes`, () => {
+      const perThread = kernel === 'randomRead' ? { perThread: 1 } : {};
+      onStage([{ ...KERNEL, kernel, elementBytes, ...perThread }], (stage, cuda) => {
+        const error = new LiveStepError(`steps[0].elementBytes: ${elementBytes}; ${kernel} takes ${expected} here`);
+        expect(() => perform(stage, cuda)).toThrow(error);
+        expect(cuda.calls).toEqual([]);
+      });
     });
-  });
+  }
 });
 
 describe('other steps', () => {
-  it('prefetch to a GPU from its own context, and to the CPU from the first', () => {
+  itOnLinux('prefetch to a GPU from its own context, and to the CPU from the first', () => {
     const range = { buffer: 'b', offset: 2 * MIB, length: PAGE };
     const steps = ['gpu1', 'cpu'].map((to) => ({ do: 'prefetch', to, ...range }));
     onStage(
@@ -290,7 +292,7 @@ describe('other steps', () => {
     );
   });
 
-  it.each([
+  for (const [advice, processor, place] of [
     ['setPreferredLocation', 'cpu', CUDA_CPU],
     ['setPreferredLocation', 'gpu1', 1],
     ['setAccessedBy', 'gpu0', 0],
@@ -298,19 +300,28 @@ describe('other steps', () => {
     ['unsetPreferredLocation', undefined, 0],
     ['setReadMostly', undefined, 0],
     ['unsetReadMostly', undefined, 0],
-  ] as const)('advise %s of %s', (advice, processor, place) => {
-    const step = { do: 'advise', advice, ...(processor && { processor }), buffer: 'a', offset: PAGE, length: 3 * PAGE };
-    onStage(
-      [step],
-      (stage, cuda) => {
-        const at = stage.placed[0].address + BigInt(PAGE);
-        expect(perform(stage, cuda).performed).toEqual([['advise', at, 3 * PAGE, CUDA_ADVICE[advice], place]]);
-      },
-      2,
-    );
-  });
+  ] as const) {
+    itOnLinux(`advise ${advice} of ${processor ?? 'none'}`, () => {
+      const step = {
+        do: 'advise',
+        advice,
+        ...(processor && { processor }),
+        buffer: 'a',
+        offset: PAGE,
+        length: 3 * PAGE,
+      };
+      onStage(
+        [step],
+        (stage, cuda) => {
+          const at = stage.placed[0].address + BigInt(PAGE);
+          expect(perform(stage, cuda).performed).toEqual([['advise', at, 3 * PAGE, CUDA_ADVICE[advice], place]]);
+        },
+        2,
+      );
+    });
+  }
 
-  it('set and copy memory', () => {
+  itOnLinux('set and copy memory', () => {
     const steps = [
       { on: 'gpu0', do: 'memset', buffer: 'b', offset: 8, length: 100 },
       { do: 'memcpy', from: 'host', to: 'a', offset: PAGE, length: 16 },
@@ -342,18 +353,8 @@ describe('other steps', () => {
     });
   });
 
-  it('contend for a page: the GPU is started first, then the CPU writes another word of it', () => {
-    const step = {
-      do: 'contend',
-      gpu: 'gpu0',
-      buffer: 'a',
-      page: 3,
-      gpuWrites: 5,
-      gpuPauseCycles: 70,
-      cpuWrites: 2,
-      cpuPauseMicroseconds: 1,
-    };
-    onStage([step], (stage, cuda) => {
+  itOnLinux('contend for a page: the GPU is started first, then the CPU writes another word of it', () => {
+    onStage([{ ...CONTEND, gpu: 'gpu0' }], (stage, cuda) => {
       const { address, words } = stage.placed[0];
       const at = address + BigInt(3 * PAGE);
       const args = [{ u64: at }, { u32: 5 }, { u64: 70n }, { u64: stage.results.get(0) }];
@@ -367,7 +368,7 @@ describe('other steps', () => {
     });
   });
 
-  it('free a buffer once, and what is left at the end', () => {
+  itOnLinux('free a buffer once, and what is left at the end', () => {
     const steps = ['a', 'h'].map((buffer) => ({ do: 'free', buffer }));
     const cuda = fakeCuda(libc);
     const stage = createStage(cuda, libc, scenario(steps));
@@ -387,7 +388,7 @@ describe('other steps', () => {
     expect(cuda.held.size).toBe(0);
   });
 
-  it("of the copy routine are not the stage's", () => {
+  itOnLinux("of the copy routine are not the stage's", () => {
     onStage([{ do: 'setCopyFrom', buffer: 'a', page: 0 }], (stage, cuda) => {
       expect(() => perform(stage, cuda)).toThrow(
         new LiveStepError("steps[0].do: 'setCopyFrom' is not a step of the stage"),
