@@ -13,7 +13,7 @@ import { createEventQueueWriter, type EventQueueWriter, enqueueEvent } from '../
 import { encodeEventV2 } from '../src/device/abi/events.ts';
 import type { CallerMemory } from '../src/device/device.ts';
 import { createLinuxDevice, type LinuxDevice } from '../src/device/linux/linux_device.ts';
-import type { RecorderMessage, RecorderWorkerData } from '../src/live/recorder_protocol.ts';
+import type { RecorderMessage, RecorderWorkerData } from '../src/live/record/recorder_protocol.ts';
 import type { RecordingHeader } from '../src/trace/recording_file.ts';
 import { readRecording } from '../src/trace/recording_file.ts';
 import { itOnLinux } from './support/on_linux.ts';

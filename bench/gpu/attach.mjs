@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EVENT_TYPE, RECORDED_EVENTS } from '../../dist/device/abi/events.js';
 import { createLinuxDevice } from '../../dist/device/linux/linux_device.js';
-import { RING_ENTRIES_DEFAULT, startRecorder } from '../../dist/live/recorder.js';
+import { RING_ENTRIES_DEFAULT, startRecorder } from '../../dist/live/record/recorder.js';
 import { attachToProcess } from '../../dist/live/target.js';
 import { report, sleep, startTarget } from './common.mjs';
 

@@ -13,9 +13,9 @@ import {
   openEventSource,
 } from '../../dist/device/event_source.js';
 import { createLinuxDevice } from '../../dist/device/linux/linux_device.js';
-import { createBestEffort } from '../../dist/live/best_effort.js';
-import { createCopyTeam } from '../../dist/live/copy_out.js';
-import { pagePlaces } from '../../dist/live/page_place.js';
+import { createBestEffort } from '../../dist/live/memory/best_effort.js';
+import { createCopyTeam } from '../../dist/live/memory/copy_out.js';
+import { pagePlaces } from '../../dist/live/memory/page_place.js';
 import { attachToProcess } from '../../dist/live/target.js';
 import { report, startTarget, statistics } from './common.mjs';
 

@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RECORDED_EVENTS } from '../../dist/device/abi/events.js';
 import { createLinuxDevice } from '../../dist/device/linux/linux_device.js';
-import { startRecorder } from '../../dist/live/recorder.js';
+import { startRecorder } from '../../dist/live/record/recorder.js';
 import { attachToProcess } from '../../dist/live/target.js';
 import { report, startTarget, statistics } from './common.mjs';
 

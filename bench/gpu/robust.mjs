@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createLinuxDevice } from '../../dist/device/linux/linux_device.js';
 import { readUvmFds } from '../../dist/device/linux/proc.js';
-import { startRecorder } from '../../dist/live/recorder.js';
+import { startRecorder } from '../../dist/live/record/recorder.js';
 import { attachToProcess } from '../../dist/live/target.js';
 import { readRecording } from '../../dist/trace/recording_file.js';
 import { report, sleep, startTarget } from './common.mjs';

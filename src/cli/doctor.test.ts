@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { captureCli } from '../../test/support/captured_cli.ts';
 import { fakeMachine, NO_DRIVER } from '../../test/support/fake_machine.ts';
-import type { Finding } from '../live/finding.ts';
+import type { Finding } from '../live/doctor/finding.ts';
 import { findingsText, runDoctor } from './run_doctor.ts';
 import { PLAIN } from './text.ts';
 

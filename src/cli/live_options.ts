@@ -1,7 +1,7 @@
 /** Options of commands that may use this machine's GPU instead of the model. */
 import type { Command } from 'commander';
 import type { ManagedChoice } from '../device/linux/managed_limit.ts';
-import { parseBytes } from '../live/managed_range.ts';
+import { parseBytes } from '../live/memory/managed_range.ts';
 import { UsageError } from './command.ts';
 
 export const DEVICES = ['model', 'linux'] as const;

@@ -138,8 +138,8 @@ async function compareLive(
 ): Promise<Compared | string> {
   const runs = wholeNumber('runs', flags.runs, 1) ?? RUNS_DEFAULT;
   const [{ openLiveSession, closeLiveSession }, { compareCopiesLive }] = await Promise.all([
-    import('../live/live_session.ts'),
-    import('../live/compare_copies_live.ts'),
+    import('../live/experiment/live_session.ts'),
+    import('../live/experiment/compare_copies_live.ts'),
   ]);
   const session = await openLiveSession({ managed: managedChoice(flags) });
   const { name } = session.cuda.devices[0];

@@ -3,10 +3,10 @@ import { closeSync, existsSync, openSync, unlinkSync, writeSync } from 'node:fs'
 import type { Attachment } from '../device/attach.ts';
 import { createLinuxDevice, type LinuxDevice } from '../device/linux/linux_device.ts';
 import { readManagedMappings } from '../device/linux/proc.ts';
-import { bestEffortText, createBestEffort } from '../live/best_effort.ts';
-import { CopyError, createCopyTeam, IN_FLIGHT_DEFAULT, IN_FLIGHT_MAX } from '../live/copy_out.ts';
-import { copyByRoutine, readCopyAbi } from '../live/copy_routine_client.ts';
-import { managedMappingOf, parseAddress, parseBytes } from '../live/managed_range.ts';
+import { bestEffortText, createBestEffort } from '../live/memory/best_effort.ts';
+import { CopyError, createCopyTeam, IN_FLIGHT_DEFAULT, IN_FLIGHT_MAX } from '../live/memory/copy_out.ts';
+import { copyByRoutine, readCopyAbi } from '../live/memory/copy_routine_client.ts';
+import { managedMappingOf, parseAddress, parseBytes } from '../live/memory/managed_range.ts';
 import { attachToProcess } from '../live/target.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import type { CopyFlags } from './copy.ts';

@@ -1,8 +1,8 @@
 /** What the command `doctor` does. */
 import { wrap } from '../analysis/explain_layout.ts';
-import { diagnose, hindrances } from '../live/doctor.ts';
-import type { Finding, FindingState } from '../live/finding.ts';
-import { type FactsFrom, gatherFacts } from '../live/machine_facts.ts';
+import { diagnose, hindrances } from '../live/doctor/doctor.ts';
+import type { Finding, FindingState } from '../live/doctor/finding.ts';
+import { type FactsFrom, gatherFacts } from '../live/doctor/machine_facts.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import type { DoctorFlags } from './doctor.ts';
 import { type Colors, colorsFor, counted, table } from './text.ts';

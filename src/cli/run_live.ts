@@ -2,8 +2,8 @@
 import { loadMachines } from '../analysis/machines.ts';
 import { addTallies, summarize, type Tally } from '../analysis/summary.ts';
 import { RECORDED_EVENTS } from '../device/abi/events.ts';
-import { type LiveCase, liveCase } from '../live/live_cases.ts';
-import { closeLiveSession, openLiveSession } from '../live/live_session.ts';
+import { type LiveCase, liveCase } from '../live/experiment/live_cases.ts';
+import { closeLiveSession, openLiveSession } from '../live/experiment/live_session.ts';
 import { parseScenario } from '../scenario/scenario.ts';
 import { createLineWriter, type LineWriter } from '../trace/jsonl.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';

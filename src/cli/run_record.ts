@@ -5,8 +5,8 @@ import { type LiveTally, liveLines, livePlainLine } from '../analysis/live_tally
 import { EVENT_TYPE, type EventTypeName, RECORDED_EVENTS } from '../device/abi/events.ts';
 import { createLinuxDevice, type LinuxDevice } from '../device/linux/linux_device.ts';
 import { readManagedMappings } from '../device/linux/proc.ts';
-import { attachAtStart, LaunchError, launch, type Program, type ProgramEnd } from '../live/launch.ts';
-import { type Recorder, type RecorderEnd, type RecorderOptions, startRecorder } from '../live/recorder.ts';
+import { attachAtStart, LaunchError, launch, type Program, type ProgramEnd } from '../live/record/launch.ts';
+import { type Recorder, type RecorderEnd, type RecorderOptions, startRecorder } from '../live/record/recorder.ts';
 import { attachToProcess } from '../live/target.ts';
 import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import type { RecordFlags } from './record.ts';
@@ -141,7 +141,7 @@ async function startOnCommand(device: LinuxDevice, want: Wanted, view: View): Pr
       resume();
     }
   } catch (error) {
-    if (!(error instanceof LaunchError)) program.child.kill('SIGTERM');
+    if (!(error instanceof LaunchError)) program.kill('SIGTERM');
     throw error;
   }
 }
@@ -164,7 +164,7 @@ async function finish({ recorder, program }: Started, seconds: number | undefine
   const interrupt = (): void => {
     recorder.stop('interrupted');
     // A terminal sends the signal to the program as well.
-    if (program !== null && !process.stdin.isTTY) program.child.kill('SIGINT');
+    if (program !== null && !process.stdin.isTTY) program.kill('SIGINT');
   };
   process.on('SIGINT', interrupt);
   process.on('SIGTERM', interrupt);
@@ -191,7 +191,7 @@ function endText(path: string, end: RecorderEnd): string {
 }
 
 function exitCodeOf(end: ProgramEnd): number {
-  if (end.signal !== null) return 128 + (constants.signals[end.signal] ?? 0);
+  if (end.signal !== null) return 128 + (constants.signals[end.signal as NodeJS.Signals] ?? 0);
   return end.code ?? EXIT_FAILED;
 }
 

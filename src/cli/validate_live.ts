@@ -2,8 +2,8 @@
 import { executeRun } from '../analysis/execute.ts';
 import { loadMachines, type Machines } from '../analysis/machines.ts';
 import { driverVersion } from '../device/linux/proc.ts';
-import { liveCase } from '../live/live_cases.ts';
-import { closeLiveSession, type LiveSession, openLiveSession } from '../live/live_session.ts';
+import { liveCase } from '../live/experiment/live_cases.ts';
+import { closeLiveSession, type LiveSession, openLiveSession } from '../live/experiment/live_session.ts';
 import { randomScenario } from '../scenario/random_scenario.ts';
 import type { CaseEntry } from '../trace/case_file.ts';
 import { createLineWriter, type LineWriter } from '../trace/jsonl.ts';

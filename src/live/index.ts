@@ -7,11 +7,11 @@ export { CUDA_ADVICE, CUDA_CPU, type Cuda, CudaError, startCuda } from '../devic
 export { UnavailableError } from '../device/linux/ffi.ts';
 export { createLinuxDevice, type LinuxDevice } from '../device/linux/linux_device.ts';
 export * from '../device/linux/managed_limit.ts';
-export * from './best_effort.ts';
-export * from './copy_out.ts';
-export * from './copy_routine_client.ts';
-export * from './launch.ts';
-export * from './linux_program.ts';
-export * from './live_session.ts';
-export * from './recorder.ts';
+export * from './experiment/linux_program.ts';
+export * from './experiment/live_session.ts';
+export * from './memory/best_effort.ts';
+export * from './memory/copy_out.ts';
+export * from './memory/copy_routine_client.ts';
+export * from './record/launch.ts';
+export * from './record/recorder.ts';
 export { attachToProcess, tryAttach } from './target.ts';

@@ -4,14 +4,15 @@
  */
 import { Worker } from 'node:worker_threads';
 
-/** Names of the scripts beside this file that run in such threads. */
-export type WorkerScript = 'recorder_worker' | 'copy_worker';
+/** The scripts that run in such threads, by their files' names. */
+const SCRIPTS = { recorder_worker: './record/recorder_worker.js', copy_worker: './memory/copy_worker.js' } as const;
+export type WorkerScript = keyof typeof SCRIPTS;
 
 const idle = new Map<WorkerScript, Worker[]>();
 
 /** An idle thread of a script, or a new one. It keeps the process alive until it is given back. */
 export function takeWorker(script: WorkerScript): Worker {
-  const worker = idle.get(script)?.pop() ?? new Worker(new URL(`./${script}.js`, import.meta.url));
+  const worker = idle.get(script)?.pop() ?? new Worker(new URL(SCRIPTS[script], import.meta.url));
   worker.removeAllListeners();
   worker.ref();
   return worker;

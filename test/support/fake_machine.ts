@@ -3,8 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach } from 'vitest';
-import type { FactsFrom } from '../../src/live/machine_facts.ts';
-import { type NodeStat, type SystemFiles, systemFiles } from '../../src/live/system_files.ts';
+import type { FactsFrom } from '../../src/live/doctor/machine_facts.ts';
+import { type NodeStat, type SystemFiles, systemFiles } from '../../src/live/doctor/system_files.ts';
 
 /** A device node, which only root could make, or the owner of a file. `open`: the errno of opening it. */
 export interface FakeNode extends Partial<NodeStat> {

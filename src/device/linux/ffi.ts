@@ -2,8 +2,25 @@
  * The one door to the foreign-function interface (the optional package koffi). It is loaded when the first call into
  * Linux or libcuda is wanted, so that everything else works without it.
  */
-export type Koffi = typeof import('koffi');
-export type Library = ReturnType<Koffi['load']>;
+
+/** A function of a C library; it blocks the thread, and `async` runs it on another one. */
+export interface NativeFunction<R = number> {
+  (...args: readonly unknown[]): R;
+  /** The last argument is called with an error or null, and the result. */
+  async(...args: readonly unknown[]): void;
+}
+
+export interface Library {
+  /** Binds the function of a C declaration. Throws when the library has none of that name. */
+  func<R = number>(declaration: string): NativeFunction<R>;
+}
+
+/** What is used of the package. */
+export interface Koffi {
+  load(name: string): Library;
+  view(address: bigint, length: number): ArrayBuffer;
+  errno(): number;
+}
 
 /** This machine cannot do what is asked for; the message says what is missing and what to do. */
 export class UnavailableError extends Error {

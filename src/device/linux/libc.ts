@@ -58,9 +58,11 @@ function bind(koffi: Koffi, lib: Library): Libc {
   const openC = lib.func('int open(const char *path, int flags)');
   const closeC = lib.func('int close(int fd)');
   const ioctlC = lib.func('int ioctl(int fd, unsigned long request, void *params)');
-  const mmapC = lib.func('uintptr_t mmap(uintptr_t addr, size_t n, int prot, int flags, int fd, int64_t off)');
+  const mmapC = lib.func<number | bigint>(
+    'uintptr_t mmap(uintptr_t addr, size_t n, int prot, int flags, int fd, int64_t off)',
+  );
   const munmapC = lib.func('int munmap(uintptr_t addr, size_t n)');
-  const syscallC = lib.func('long syscall(long number, long a, long b, long c)');
+  const syscallC = lib.func<number | bigint>('long syscall(long number, long a, long b, long c)');
   const pollC = lib.func('int poll(_Inout_ void *fds, unsigned long n, int timeout)');
   const usleepC = lib.func('int usleep(unsigned int us)');
   const clockC = lib.func('int clock_gettime(int clock, void *time)');
