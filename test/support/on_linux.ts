@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { UnavailableError } from '../../src/device/linux/ffi.ts';
 import { loadLibc } from '../../src/device/linux/libc.ts';
 
-export function itOnLinux(name: string, body: () => Promise<void>): void {
+export function itOnLinux(name: string, body: () => unknown): void {
   it(name, async () => {
     if (process.platform === 'linux') await body();
     else await expect(loadLibc()).rejects.toThrow(UnavailableError);

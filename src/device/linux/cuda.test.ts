@@ -1,4 +1,5 @@
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { beforeEach, describe, expect, vi } from 'vitest';
+import { itOnLinux } from '../../../test/support/on_linux.ts';
 import { CUDA_ADVICE, CUDA_CPU, CudaError, startCuda } from './cuda.ts';
 import { UnavailableError } from './ffi.ts';
 import { KERNELS_PTX } from './kernels.ts';
@@ -87,7 +88,7 @@ beforeEach(() => {
 });
 
 describe('a machine on which CUDA does not start', () => {
-  it('has no libcuda', async () => {
+  itOnLinux('has no libcuda', async () => {
     const started = startCuda();
     await expect(started).rejects.toThrow(UnavailableError);
     await expect(started).rejects.toThrow(
@@ -95,19 +96,22 @@ describe('a machine on which CUDA does not start', () => {
     );
   });
 
-  it.each([
+  const REASONS: [Fake, string][] = [
     [{ cuInit: () => 100 }, 'CUDA does not start: CUDA_ERROR_NO_DEVICE; uvmlab doctor'],
     [{ cuInit: () => 9999 }, 'CUDA does not start: 9999; uvmlab doctor'],
     [{ cuDeviceGetCount: () => 0 }, 'CUDA finds no GPU'],
-  ])('says why: %#', async (over, message) => {
-    twoGpus(over);
-    const started = startCuda();
-    await expect(started).rejects.toThrow(UnavailableError);
-    await expect(started).rejects.toThrow(message);
-    expect(calls.some((call) => call.startsWith('cuDevicePrimaryCtxRetain'))).toBe(false);
-  });
+  ];
+  for (const [over, message] of REASONS) {
+    itOnLinux(`says why: ${message}`, async () => {
+      twoGpus(over);
+      const starting = startCuda();
+      await expect(starting).rejects.toThrow(UnavailableError);
+      await expect(starting).rejects.toThrow(message);
+      expect(calls.some((call) => call.startsWith('cuDevicePrimaryCtxRetain'))).toBe(false);
+    });
+  }
 
-  it('names the call that failed', async () => {
+  itOnLinux('names the call that failed', async () => {
     twoGpus({ cuDevicePrimaryCtxRetain: () => 2 });
     await expect(startCuda()).rejects.toMatchObject({
       name: 'CudaError',
@@ -118,7 +122,7 @@ describe('a machine on which CUDA does not start', () => {
 });
 
 describe('CUDA', () => {
-  it('has GPUs by ordinal, and starts with the first one', async () => {
+  itOnLinux('has GPUs by ordinal, and starts with the first one', async () => {
     twoGpus();
     const cuda = await startCuda();
     expect(cuda.version).toBe(13000);
@@ -143,7 +147,7 @@ describe('CUDA', () => {
     expect(calls).toEqual(['cuDevicePrimaryCtxRelease(70)', 'cuDevicePrimaryCtxRelease(71)']);
   });
 
-  it('takes managed memory up to the limit, all of it together', async () => {
+  itOnLinux('takes managed memory up to the limit, all of it together', async () => {
     twoGpus();
     const cuda = await startCuda({ limit: 8192 });
     const first = cuda.allocManaged(4096);
@@ -166,14 +170,14 @@ describe('CUDA', () => {
     ]);
   });
 
-  it('refuses a limit above what the first GPU has free', async () => {
+  itOnLinux('refuses a limit above what the first GPU has free', async () => {
     twoGpus();
     await expect(startCuda({ limit: 50 * GIB + 1 })).rejects.toThrow(ManagedLimitError);
     const cuda = await startCuda({ limit: 50 * GIB + 1, oversubscribe: true });
     cuda.close();
   });
 
-  it('names GPUs by their handles, and the CPU by -1', async () => {
+  itOnLinux('names GPUs by their handles, and the CPU by -1', async () => {
     twoGpus();
     const cuda = await startCuda();
     calls = [];
@@ -196,7 +200,7 @@ describe('CUDA', () => {
     cuda.close();
   });
 
-  it('fails with the call, its error and its number', async () => {
+  itOnLinux('fails with the call, its error and its number', async () => {
     twoGpus({ cuMemcpy: () => 2, cuCtxSynchronize: () => 4242 });
     const cuda = await startCuda();
     expect(() => cuda.memcpy(1n, 2n, 3)).toThrow(CudaError);
@@ -207,7 +211,7 @@ describe('CUDA', () => {
 });
 
 describe('a launch', () => {
-  it('lays its arguments out by the rules of C', async () => {
+  itOnLinux('lays its arguments out by the rules of C', async () => {
     const libc = await loadLibc();
     let launched: { bytes: Uint8Array; head: unknown[] } | null = null;
     twoGpus({
@@ -245,7 +249,7 @@ describe('a launch', () => {
     cuda.close();
   });
 
-  it('loads the module once for each GPU, and each kernel once in it', async () => {
+  itOnLinux('loads the module once for each GPU, and each kernel once in it', async () => {
     twoGpus();
     const cuda = await startCuda();
     calls = [];

@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { itOnLinux } from '../../../test/support/on_linux.ts';
 import { loadKoffi, platformProblem } from './ffi.ts';
 
 it.each(['x64', 'arm64'])('a driver can be talked to on Linux and %s', (arch) => {
@@ -17,7 +18,7 @@ it.each(['ia32', 'arm', 'riscv64', 'ppc64'])('Linux on %s has none', (arch) => {
   );
 });
 
-it('the interface is loaded once', async () => {
+itOnLinux('the interface is loaded once', async () => {
   const koffi = await loadKoffi();
   expect(koffi.load).toBeTypeOf('function');
   expect(await loadKoffi()).toBe(koffi);

@@ -1,7 +1,9 @@
-import { beforeAll, describe, expect, it } from 'vitest';
-import { CUDA_ADVICE, CUDA_CPU, type Cuda, CudaError } from '../../device/linux/cuda.ts';
+import { beforeAll, describe, expect } from 'vitest';
+import { type FakeCuda, fakeCuda } from '../../../test/support/fake_cuda.ts';
+import { itOnLinux } from '../../../test/support/on_linux.ts';
+import { CUDA_ADVICE, CUDA_CPU, CudaError } from '../../device/linux/cuda.ts';
 import { KERNEL_NAMES, KERNELS_PTX } from '../../device/linux/kernels.ts';
-import { type Libc, loadLibc, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../device/linux/libc.ts';
+import { type Libc, loadLibc } from '../../device/linux/libc.ts';
 import { type AccessStep, parseScenario, type Scenario } from '../../scenario/scenario.ts';
 import { closeStage, createStage, LiveStepError, performStep, prepareStep, type Stage } from './scenario_stage.ts';
 
@@ -10,60 +12,8 @@ const PAGE = 4096;
 
 let libc: Libc;
 beforeAll(async () => {
-  libc = await loadLibc();
+  if (process.platform === 'linux') libc = await loadLibc();
 });
-
-/** A Cuda of ordinary memory that keeps what it was called with. */
-interface Fake extends Cuda {
-  calls: unknown[][];
-  /** Memory that it gave and has not got back. */
-  held: Map<bigint, number>;
-}
-
-function fakeCuda(gpus = 1, over: Partial<Cuda> = {}): Fake {
-  const calls: unknown[][] = [];
-  const held = new Map<bigint, number>();
-  const keep =
-    (name: string) =>
-    (...args: unknown[]): void => {
-      calls.push([name, ...args]);
-    };
-  const give = (name: string) => (bytes: number) => {
-    calls.push([name, bytes]);
-    const address = libc.mmap(0n, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0n);
-    held.set(address, bytes);
-    return address;
-  };
-  const take = (name: string) => (address: bigint) => {
-    calls.push([name, address]);
-    const bytes = held.get(address);
-    if (bytes === undefined) throw new Error(`${name} of memory that was not given`);
-    held.delete(address);
-    libc.munmap(address, bytes);
-  };
-  return {
-    calls,
-    held,
-    devices: Array.from({ length: gpus }, (_, ordinal) => ({ ordinal, name: 'GPU', uuid: `${ordinal}` })),
-    version: 13000,
-    use: keep('use'),
-    synchronize: keep('synchronize'),
-    memInfo: () => ({ free: 0, total: 0 }),
-    allocManaged: give('allocManaged'),
-    freeManaged: take('freeManaged'),
-    alloc: give('alloc'),
-    free: take('free'),
-    hostAlloc: give('hostAlloc'),
-    hostFree: take('hostFree'),
-    prefetch: keep('prefetch'),
-    advise: keep('advise'),
-    memcpy: keep('memcpy'),
-    memset: keep('memset'),
-    launch: keep('launch'),
-    close: keep('close'),
-    ...over,
-  };
-}
 
 function scenario(steps: object[], gpus = 1): Scenario {
   const machine = gpus === 1 ? 'one' : 'two';
@@ -89,7 +39,7 @@ function widths(kernel: string): number[] {
 }
 
 /** Prepares and performs step `index`; returns the calls of each part. */
-function perform(stage: Stage, cuda: Fake, index = 0): { prepared: unknown[][]; performed: unknown[][] } {
+function perform(stage: Stage, cuda: FakeCuda, index = 0): { prepared: unknown[][]; performed: unknown[][] } {
   cuda.calls.length = 0;
   const step = stage.scenario.steps[index];
   const pages = prepareStep(stage, step);
@@ -106,8 +56,8 @@ function perform(stage: Stage, cuda: Fake, index = 0): { prepared: unknown[][]; 
 }
 
 /** Runs `act` on a stage of these steps, and sees that nothing is left afterwards. */
-function onStage(steps: object[], act: (stage: Stage, cuda: Fake) => void, gpus = 1): void {
-  const cuda = fakeCuda(gpus);
+function onStage(steps: object[], act: (stage: Stage, cuda: FakeCuda) => void, gpus = 1): void {
+  const cuda = fakeCuda(libc, gpus);
   const stage = createStage(cuda, libc, scenario(steps, gpus));
   try {
     act(stage, cuda);
@@ -117,9 +67,20 @@ function onStage(steps: object[], act: (stage: Stage, cuda: Fake) => void, gpus 
   expect(cuda.held.size).toBe(0);
 }
 
+const CONTEND = {
+  do: 'contend',
+  gpu: 'gpu1',
+  buffer: 'a',
+  page: 3,
+  gpuWrites: 5,
+  gpuPauseCycles: 70,
+  cpuWrites: 2,
+  cpuPauseMicroseconds: 1,
+};
+
 describe('a stage', () => {
-  it('allocates host memory, lists and results, then the buffers, and frees them all', () => {
-    const cuda = fakeCuda();
+  itOnLinux('allocates host memory, lists and results, then the buffers, and frees them all', () => {
+    const cuda = fakeCuda(libc);
     const stage = createStage(cuda, libc, scenario([{ on: 'gpu0', do: 'read', buffer: 'a', pages: [0] }]));
     expect(cuda.calls).toEqual([
       ['hostAlloc', PAGE],
@@ -141,7 +102,7 @@ describe('a stage', () => {
     expect(stage.placed.map(({ words }) => words)).toEqual([null, null, null]);
   });
 
-  it('has room for the longest list and the farthest byte of a copy', () => {
+  itOnLinux('has room for the longest list and the farthest byte of a copy', () => {
     const touch = (on: string, count: number) => ({ on, do: 'read', buffer: 'a', pages: new Array(count).fill(1) });
     const copy = (length: number) => ({ do: 'memcpy', from: 'host', to: 'a', offset: PAGE, length });
     const roomOf = (steps: object[]): number => {
@@ -158,20 +119,11 @@ describe('a stage', () => {
     expect(roomOf([copy(PAGE + 1)])).toBe(3 * PAGE);
   });
 
-  it('has lists on each GPU that touches memory or gets it', () => {
+  itOnLinux('has lists on each GPU that touches memory or gets it', () => {
     const steps = [
       { on: 'gpu1', do: 'memset', buffer: 'a', offset: 0, length: PAGE },
       { do: 'prefetch', to: 'gpu1', buffer: 'a', offset: 0, length: PAGE },
-      {
-        do: 'contend',
-        gpu: 'gpu1',
-        buffer: 'a',
-        page: 0,
-        gpuWrites: 1,
-        gpuPauseCycles: 1,
-        cpuWrites: 1,
-        cpuPauseMicroseconds: 1,
-      },
+      CONTEND,
       { on: 'gpu1', do: 'read', buffer: 'a', pages: [0] },
     ];
     for (const step of steps) {
@@ -181,86 +133,83 @@ describe('a stage', () => {
     onStage([advice], (stage) => expect([...stage.lists.keys()]).toEqual([0]), 2);
   });
 
-  it.each([
+  for (const step of [
     { on: 'gpu1', do: 'read', buffer: 'a', pages: [0] },
     { on: 'gpu1', do: 'memset', buffer: 'a', offset: 0, length: PAGE },
     { do: 'prefetch', to: 'gpu1', buffer: 'a', offset: 0, length: PAGE },
     { do: 'advise', advice: 'setPreferredLocation', processor: 'gpu1', buffer: 'a', offset: 0, length: PAGE },
-    {
-      do: 'contend',
-      gpu: 'gpu1',
-      buffer: 'a',
-      page: 0,
-      gpuWrites: 1,
-      gpuPauseCycles: 1,
-      cpuWrites: 1,
-      cpuPauseMicroseconds: 1,
-    },
-  ])('needs the GPUs of its steps: $do', (step) => {
-    const cuda = fakeCuda(1);
-    const error = new LiveStepError('the scenario uses gpu1; this machine has 1 GPU');
-    expect(() => createStage(cuda, libc, scenario([step], 2))).toThrow(error);
-    expect(cuda.calls).toEqual([]);
-  });
+    CONTEND,
+  ] as const) {
+    itOnLinux(`needs the GPUs of its steps: ${step.do}`, () => {
+      const cuda = fakeCuda(libc, 1);
+      const error = new LiveStepError('the scenario uses gpu1; this machine has 1 GPU');
+      expect(() => createStage(cuda, libc, scenario([step], 2))).toThrow(error);
+      expect(cuda.calls).toEqual([]);
+    });
+  }
 
-  it.each(['alloc', 'allocManaged', 'synchronize'] as const)('leaves nothing behind when %s fails', (call) => {
-    const cuda = fakeCuda();
-    const { alloc, allocManaged } = cuda;
-    let count = 0;
-    const failing = (give: (bytes: number) => bigint) => (bytes: number) => {
-      if (++count === 2) throw new CudaError(call, 2, 'CUDA_ERROR_OUT_OF_MEMORY');
-      return give(bytes);
-    };
-    if (call === 'alloc') cuda.alloc = failing(alloc);
-    else if (call === 'allocManaged') cuda.allocManaged = failing(allocManaged);
-    else {
-      cuda.synchronize = () => {
-        throw new CudaError(call, 700, 'CUDA_ERROR_ILLEGAL_ADDRESS');
+  for (const call of ['alloc', 'allocManaged', 'synchronize'] as const) {
+    itOnLinux(`leaves nothing behind when ${call} fails`, () => {
+      const cuda = fakeCuda(libc);
+      const { alloc, allocManaged } = cuda;
+      let count = 0;
+      const failing = (give: (bytes: number) => bigint) => (bytes: number) => {
+        if (++count === 2) throw new CudaError(call, 2, 'CUDA_ERROR_OUT_OF_MEMORY');
+        return give(bytes);
       };
-    }
-    expect(() => createStage(cuda, libc, scenario([]))).toThrow(CudaError);
-    expect(cuda.held.size).toBe(0);
-    expect(cuda.calls.filter(([name]) => name === 'hostFree')).toHaveLength(1);
-  });
+      if (call === 'alloc') cuda.alloc = failing(alloc);
+      else if (call === 'allocManaged') cuda.allocManaged = failing(allocManaged);
+      else {
+        cuda.synchronize = () => {
+          throw new CudaError(call, 700, 'CUDA_ERROR_ILLEGAL_ADDRESS');
+        };
+      }
+      expect(() => createStage(cuda, libc, scenario([]))).toThrow(CudaError);
+      expect(cuda.held.size).toBe(0);
+      expect(cuda.calls.filter(([name]) => name === 'hostFree')).toHaveLength(1);
+    });
+  }
 });
 
 describe('touches', () => {
-  it.each([
+  for (const [verb, mode] of [
     ['read', 0],
     ['write', 1],
     ['atomic', 2],
-  ])('of a GPU, %s: the list goes there before, and one thread walks it', (verb, mode) => {
-    const step = { on: 'gpu1', do: verb, buffer: 'b', pages: [3, 1, 3], ...(verb === 'write' ? { value: 99 } : {}) };
-    onStage(
-      [step],
-      (stage, cuda) => {
-        const { prepared, performed } = perform(stage, cuda);
-        expect(prepared).toEqual([
-          ['use', 1],
-          ['memcpy', stage.lists.get(1), stage.host.address, 12],
-        ]);
-        expect([...stage.host.words.subarray(0, 3)]).toEqual([3, 1, 3]);
-        const { value } = stage.scenario.steps[0] as AccessStep;
-        if (verb === 'write') expect(value).toBe(99);
-        const args = [
-          { u64: stage.lists.get(1) },
-          { u32: 3 },
-          { u32: mode },
-          { u64: stage.placed[1].address },
-          { u32: value },
-          { u32: 0 },
-          { u64: stage.results.get(1) },
-        ];
-        expect(performed).toEqual([
-          ['use', 1],
-          ['launch', 'touch', 1, 1, args],
-        ]);
-      },
-      2,
-    );
-  });
+  ] as const) {
+    itOnLinux(`of a GPU, ${verb}: the list goes there before, and one thread walks it`, () => {
+      const step = { on: 'gpu1', do: verb, buffer: 'b', pages: [3, 1, 3], ...(verb === 'write' ? { value: 99 } : {}) };
+      onStage(
+        [step],
+        (stage, cuda) => {
+          const { prepared, performed } = perform(stage, cuda);
+          expect(prepared).toEqual([
+            ['use', 1],
+            ['memcpy', stage.lists.get(1), stage.host.address, 12],
+          ]);
+          expect([...stage.host.words.subarray(0, 3)]).toEqual([3, 1, 3]);
+          const { value } = stage.scenario.steps[0] as AccessStep;
+          if (verb === 'write') expect(value).toBe(99);
+          const args = [
+            { u64: stage.lists.get(1) },
+            { u32: 3 },
+            { u32: mode },
+            { u64: stage.placed[1].address },
+            { u32: value },
+            { u32: 0 },
+            { u64: stage.results.get(1) },
+          ];
+          expect(performed).toEqual([
+            ['use', 1],
+            ['launch', 'touch', 1, 1, args],
+          ]);
+        },
+        2,
+      );
+    });
+  }
 
-  it('of the CPU are this thread touching the first word of each page', () => {
+  itOnLinux('of the CPU are this thread touching the first word of each page', () => {
     const steps = [
       { on: 'cpu', do: 'write', buffer: 'a', pages: [1, 2], value: 7 },
       { on: 'cpu', do: 'atomic', buffer: 'a', pages: [2, 2, 5] },
@@ -284,7 +233,7 @@ describe('touches', () => {
 
 describe('kernels', () => {
   const KERNEL = { on: 'gpu0', do: 'kernel', buffer: 'b', grid: 5, block: 64, length: 4 * MIB };
-  it('are launched with the elements of their part', () => {
+  itOnLinux('are launched with the elements of their part', () => {
     const steps = [
       { ...KERNEL, kernel: 'streamRead', elementBytes: 16, length: 1000 },
       { ...KERNEL, kernel: 'vecAdd', elementBytes: 4, length: 120 },
@@ -306,22 +255,24 @@ describe('kernels', () => {
     });
   });
 
-  it.each([
+  for (const [kernel, elementBytes, expected] of [
     ['streamRead', 4, 16],
     ['vecAdd', 8, 4],
     ['randomRead', 16, 4],
-  ])('of other elements are refused: %s with %d bytes', (kernel, elementBytes, expected) => {
-    const perThread = kernel === 'randomRead' ? { perThread: 1 } : {};
-    onStage([{ ...KERNEL, kernel, elementBytes, ...perThread }], (stage, cuda) => {
-      const error = new LiveStepError(`steps[0].elementBytes: ${elementBytes}; ${kernel} takes ${expected} here`);
-      expect(() => perform(stage, cuda)).toThrow(error);
-      expect(cuda.calls).toEqual([]);
+  ] as const) {
+    itOnLinux(`of other elements are refused: ${kernel} with ${elementBytes} bytes`, () => {
+      const perThread = kernel === 'randomRead' ? { perThread: 1 } : {};
+      onStage([{ ...KERNEL, kernel, elementBytes, ...perThread }], (stage, cuda) => {
+        const error = new LiveStepError(`steps[0].elementBytes: ${elementBytes}; ${kernel} takes ${expected} here`);
+        expect(() => perform(stage, cuda)).toThrow(error);
+        expect(cuda.calls).toEqual([]);
+      });
     });
-  });
+  }
 });
 
 describe('other steps', () => {
-  it('prefetch to a GPU from its own context, and to the CPU from the first', () => {
+  itOnLinux('prefetch to a GPU from its own context, and to the CPU from the first', () => {
     const range = { buffer: 'b', offset: 2 * MIB, length: PAGE };
     const steps = ['gpu1', 'cpu'].map((to) => ({ do: 'prefetch', to, ...range }));
     onStage(
@@ -341,7 +292,7 @@ describe('other steps', () => {
     );
   });
 
-  it.each([
+  for (const [advice, processor, place] of [
     ['setPreferredLocation', 'cpu', CUDA_CPU],
     ['setPreferredLocation', 'gpu1', 1],
     ['setAccessedBy', 'gpu0', 0],
@@ -349,19 +300,28 @@ describe('other steps', () => {
     ['unsetPreferredLocation', undefined, 0],
     ['setReadMostly', undefined, 0],
     ['unsetReadMostly', undefined, 0],
-  ] as const)('advise %s of %s', (advice, processor, place) => {
-    const step = { do: 'advise', advice, ...(processor && { processor }), buffer: 'a', offset: PAGE, length: 3 * PAGE };
-    onStage(
-      [step],
-      (stage, cuda) => {
-        const at = stage.placed[0].address + BigInt(PAGE);
-        expect(perform(stage, cuda).performed).toEqual([['advise', at, 3 * PAGE, CUDA_ADVICE[advice], place]]);
-      },
-      2,
-    );
-  });
+  ] as const) {
+    itOnLinux(`advise ${advice} of ${processor ?? 'none'}`, () => {
+      const step = {
+        do: 'advise',
+        advice,
+        ...(processor && { processor }),
+        buffer: 'a',
+        offset: PAGE,
+        length: 3 * PAGE,
+      };
+      onStage(
+        [step],
+        (stage, cuda) => {
+          const at = stage.placed[0].address + BigInt(PAGE);
+          expect(perform(stage, cuda).performed).toEqual([['advise', at, 3 * PAGE, CUDA_ADVICE[advice], place]]);
+        },
+        2,
+      );
+    });
+  }
 
-  it('set and copy memory', () => {
+  itOnLinux('set and copy memory', () => {
     const steps = [
       { on: 'gpu0', do: 'memset', buffer: 'b', offset: 8, length: 100 },
       { do: 'memcpy', from: 'host', to: 'a', offset: PAGE, length: 16 },
@@ -393,18 +353,8 @@ describe('other steps', () => {
     });
   });
 
-  it('contend for a page: the GPU is started first, then the CPU writes another word of it', () => {
-    const step = {
-      do: 'contend',
-      gpu: 'gpu0',
-      buffer: 'a',
-      page: 3,
-      gpuWrites: 5,
-      gpuPauseCycles: 70,
-      cpuWrites: 2,
-      cpuPauseMicroseconds: 1,
-    };
-    onStage([step], (stage, cuda) => {
+  itOnLinux('contend for a page: the GPU is started first, then the CPU writes another word of it', () => {
+    onStage([{ ...CONTEND, gpu: 'gpu0' }], (stage, cuda) => {
       const { address, words } = stage.placed[0];
       const at = address + BigInt(3 * PAGE);
       const args = [{ u64: at }, { u32: 5 }, { u64: 70n }, { u64: stage.results.get(0) }];
@@ -418,9 +368,9 @@ describe('other steps', () => {
     });
   });
 
-  it('free a buffer once, and what is left at the end', () => {
+  itOnLinux('free a buffer once, and what is left at the end', () => {
     const steps = ['a', 'h'].map((buffer) => ({ do: 'free', buffer }));
-    const cuda = fakeCuda();
+    const cuda = fakeCuda(libc);
     const stage = createStage(cuda, libc, scenario(steps));
     const freed = () => stage.placed.map(({ words }) => words === null);
     expect(perform(stage, cuda, 0).performed).toEqual([['freeManaged', stage.placed[0].address]]);
@@ -438,7 +388,7 @@ describe('other steps', () => {
     expect(cuda.held.size).toBe(0);
   });
 
-  it("of the copy routine are not the stage's", () => {
+  itOnLinux("of the copy routine are not the stage's", () => {
     onStage([{ do: 'setCopyFrom', buffer: 'a', page: 0 }], (stage, cuda) => {
       expect(() => perform(stage, cuda)).toThrow(
         new LiveStepError("steps[0].do: 'setCopyFrom' is not a step of the stage"),

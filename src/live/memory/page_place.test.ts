@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { itOnLinux } from '../../../test/support/on_linux.ts';
 import { loadLibc, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../device/linux/libc.ts';
 import { pagePlaces } from './page_place.ts';
 
@@ -10,7 +11,7 @@ const ELSEWHERE = 'not mapped by the CPU: on a GPU or nowhere';
 const PAGE = 4096n;
 
 describe('pages of this process', () => {
-  it('are mapped by the CPU once it has touched them', async () => {
+  itOnLinux('are mapped by the CPU once it has touched them', async () => {
     const libc = await loadLibc();
     const bytes = 4 * Number(PAGE);
     const address = libc.mmap(0n, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0n);

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { itOnLinux } from '../../../test/support/on_linux.ts';
 import type { LinuxDevice } from '../../device/linux/linux_device.ts';
 import { processAlive } from '../../device/linux/proc.ts';
 import { attachAtStart, LaunchError, launch, type Program, processTree } from './launch.ts';
@@ -31,7 +32,7 @@ async function until(holds: () => boolean): Promise<void> {
 }
 
 describe('launching', () => {
-  it('gives a running process and how it ends', async () => {
+  itOnLinux('gives a running process and how it ends', async () => {
     const program = await start('sleep', '60');
     expect(processAlive(program.pid)).toBe(true);
     process.kill(program.pid, 'SIGTERM');
@@ -51,7 +52,7 @@ describe('launching', () => {
 });
 
 describe('the tree of a process', () => {
-  it('has its children and theirs, the process first', async () => {
+  itOnLinux('has its children and theirs, the process first', async () => {
     // Each shell waits for the one behind it, so none becomes its own child.
     const program = await start('sh', '-c', 'sh -c "sleep 60; true"; true');
     await until(() => processTree(program.pid).length === 3);
@@ -84,14 +85,14 @@ describe('the tree of a process', () => {
 });
 
 describe('attaching at the start', () => {
-  it('touches no driver for a program that starts no CUDA, and ends with it', async () => {
+  itOnLinux('touches no driver for a program that starts no CUDA, and ends with it', async () => {
     const program = await start('sh', '-c', 'sh -c "sleep 0.05"; exit 3');
     const attached = attachAtStart(UNTOUCHED, program);
     await expect(attached).rejects.toThrow('the program ended without starting CUDA: there is nothing to record');
     await expect(attached).rejects.toMatchObject({ name: 'LaunchError', end: { code: 3, signal: null } });
   });
 
-  it('says which signal ended the program', async () => {
+  itOnLinux('says which signal ended the program', async () => {
     const program = await start('sh', '-c', 'kill -9 $$');
     await expect(attachAtStart(UNTOUCHED, program)).rejects.toMatchObject({ end: { code: null, signal: 'SIGKILL' } });
   });
