@@ -128,6 +128,11 @@ describe('copy', () => {
       '--in-flight 65: expected a whole number from 1 to 64',
     ],
     [
+      'copy --pid 12 --to DIR/new --armed best-effort --length 1',
+      '--length beside --armed: an armed copy is of one page',
+    ],
+    ['copy --pid 12 --to DIR/new --armed best-effort --copy-abi x', '--copy-abi beside --armed'],
+    [
       'copy --pid 12 --to DIR/new --armed yes',
       '--armed yes: a stock driver has no armed copy (NV_ERR_NOT_SUPPORTED); valid: best-effort',
     ],
@@ -226,6 +231,7 @@ describe('validate', () => {
   it.each([
     ['validate', 'give files with recorded cases, such as recordings/*.jsonl.gz'],
     ['validate --random 5', '--random goes with --device linux'],
+    ['validate --device linux --random 5 --walls x', '--walls is of recorded cases'],
     ['validate --seed 5', '--seed goes with --device linux'],
     ['validate --record DIR/r.jsonl', '--record goes with --device linux'],
     ['validate --device x', '--device x: valid: model, linux'],

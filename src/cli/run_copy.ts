@@ -91,6 +91,11 @@ function wanted(flags: CopyFlags): Wanted {
       `--armed ${armed}: a stock driver has no armed copy (NV_ERR_NOT_SUPPORTED); valid: best-effort`,
     );
   }
+  for (const option of ['length', 'copyAbi', 'inFlight'] as const) {
+    if (armed === undefined || flags[option] === undefined) continue;
+    const name = { length: 'length', copyAbi: 'copy-abi', inFlight: 'in-flight' }[option];
+    throw new UsageError(`--${name} beside --armed: an armed copy is of one page, made by ioctl 62`);
+  }
   if (armed === undefined && from === undefined) {
     throw new UsageError('--from: missing; where to copy from (0x... or decimal)');
   }

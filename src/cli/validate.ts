@@ -51,6 +51,8 @@ export function registerValidate(program: Command): void {
   addDeviceOptions(command).action(async (files: string[], flags: ValidateFlags) => {
     const json = flags.json ?? false;
     if (deviceOf(flags) === 'linux') {
+      if (flags.walls !== undefined)
+        throw new UsageError('--walls is of recorded cases: leave it out with --device linux');
       const { validateLive } = await import('./validate_live.ts');
       process.exitCode = await validateLive(files, { ...flags, json });
       return;
