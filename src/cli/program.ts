@@ -1,6 +1,7 @@
 /** The command line: which commands there are. What they do is loaded when one is called. */
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../analysis/machines.ts';
+import { registerChannels } from './channels.ts';
 import { EXIT_CODES, EXIT_FAILED, EXIT_OK, EXIT_USAGE, UsageError } from './command.ts';
 import { registerCompareCopies } from './compare_copies.ts';
 import { registerCopy, registerPeek, registerPoke } from './copy.ts';
@@ -52,6 +53,7 @@ function createProgram(): Command {
   registerCompareCopies(program);
   registerDemo(program);
   registerTour(program);
+  registerChannels(program);
   registerParameters(program);
   registerWhere(program);
   return program;

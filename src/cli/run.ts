@@ -12,6 +12,11 @@ FILE is a recording (.uvmrec), or lines of recorded cases (.jsonl, .jsonl.gz).
 `;
 
 const OUTPUT_HELP = `
+With --pushes OUT.jsonl each push becomes one line:
+  { "scenario", "step", "push", "gpu", "channel", "type", "pool", "engine", "gpfifo", "trackingSemaphoreValue",
+    "acquires", "methods", "bytes", "begin", "end", "started", "finished", "completed", "noticed", "purpose" }
+in virtual nanoseconds: begin and end on the CPU, started and finished on the engine; completed when the semaphore
+reached the value, noticed when the callback ran (null: it has none, or nobody collected it).
 With --events OUT.jsonl each scenario becomes one line:
   { "scenario": NAME, "wallMicroseconds": [one per step], "events": [...], "notes": [...] }
 One that cannot run becomes { "scenario": NAME, "line": N, "error": WHY }; all others still run.
@@ -44,6 +49,7 @@ interface RunFlags {
   param?: Record<string, string>;
   traced?: boolean;
   machine?: string;
+  pushes?: string;
 }
 
 function register(program: Command, mode: 'run' | 'replay'): Command {
@@ -51,12 +57,13 @@ function register(program: Command, mode: 'run' | 'replay'): Command {
     .command(mode)
     .argument('<FILE...>', 'scenarios or recorded cases')
     .option('-e, --events <OUT.jsonl>', 'write the events instead of a summary')
+    .option('--pushes <OUT.jsonl>', 'write a line for each push, in the order of submission')
     .option('-p, --param <NAME=VALUE>', "set a module parameter over the scenario's own (repeatable)", addParameter)
     .option('--traced', 'predict a program whose events are being recorded, which is slower')
     .action(async (files: string[], options: RunFlags) => {
       const { runFiles } = await import('./run_files.ts');
-      const { events, param = {}, traced = false, machine } = options;
-      process.exitCode = await runFiles(mode, files, { events, param, traced, machine });
+      const { events, param = {}, traced = false, machine, pushes } = options;
+      process.exitCode = await runFiles(mode, files, { events, param, traced, machine, pushes });
     });
 }
 
@@ -72,11 +79,12 @@ interface RunDeviceFlags extends RunFlags, DeviceFlags {
 }
 
 async function runAction(files: string[], flags: RunDeviceFlags): Promise<void> {
-  const { events, param = {}, traced = false, record, untraced = false } = flags;
+  const { events, param = {}, traced = false, record, untraced = false, pushes } = flags;
   if (deviceOf(flags) === 'linux') {
     if (Object.keys(param).length > 0) {
       throw new UsageError("--param: a real driver's module parameters are set when it is loaded, not by a program");
     }
+    if (pushes !== undefined) throw new UsageError('--pushes is of the model: a real driver does not tell its pushes');
     if (traced) throw new UsageError('--traced is of the model; a real run is traced unless --untraced is given');
     const { runFilesLive } = await import('./run_live.ts');
     process.exitCode = await runFilesLive(files, { ...flags, events, record, traced: !untraced });
@@ -86,7 +94,7 @@ async function runAction(files: string[], flags: RunDeviceFlags): Promise<void> 
     throw new UsageError(`${record === undefined ? '--untraced' : '--record'} goes with --device linux`);
   }
   const { runFiles } = await import('./run_files.ts');
-  process.exitCode = await runFiles('run', files, { events, param, traced });
+  process.exitCode = await runFiles('run', files, { events, param, traced, pushes });
 }
 
 export function registerRun(program: Command): void {

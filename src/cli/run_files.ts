@@ -14,6 +14,7 @@ import { copyEntries } from '../trace/copies.ts';
 import type { UvmEvent } from '../trace/event.ts';
 import { createLineWriter, type LineWriter } from '../trace/jsonl.ts';
 import { eventAt } from '../trace/log_events.ts';
+import { createPushLog, type PushLog } from '../trace/push_log.ts';
 import { RECORDING_SUFFIX } from '../trace/recording_file.ts';
 import { createProgress, EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
 import { checkFiles, checkOutput, type Input, placeText, readInputs } from './inputs.ts';
@@ -24,6 +25,8 @@ export interface RunFilesOptions {
   events?: string;
   param: Record<string, string>;
   traced: boolean;
+  /** A file for a line of each push. */
+  pushes?: string;
   /** The machine of recordings that do not tell theirs. */
   machine?: string;
 }
@@ -104,14 +107,26 @@ function execute(mode: Mode, { entry }: Input, machines: Machines, options: Exec
 }
 
 /** Executes every line, hands the results on and returns how many failed. */
-async function executeAll(mode: Mode, files: readonly string[], options: RunFilesOptions, sink: Sink): Promise<number> {
+async function executeAll(
+  mode: Mode,
+  files: readonly string[],
+  options: RunFilesOptions,
+  sink: Sink,
+  pushes: LineWriter | null,
+): Promise<number> {
   const machines = loadMachines();
   const progress = createProgress();
   const colors = colorsFor(process.stderr);
   let done = 0;
   let failures = 0;
+  let log: PushLog | null = null;
   const execution: ExecuteOptions = {
     traced: options.traced,
+    onRun: (run) => {
+      if (pushes === null) return;
+      log = createPushLog();
+      run.m.res.pushWatch = log.watch;
+    },
     parameters: options.param,
     onProgress: (scenario, step) => {
       const where = step === 0 ? '' : `, step ${step} of ${scenario.steps.length}`;
@@ -125,6 +140,8 @@ async function executeAll(mode: Mode, files: readonly string[], options: RunFile
       if (result.ok) {
         done++;
         sink.done(result);
+        const { name: scenario } = result.run.scenario;
+        for (const entry of (log as PushLog | null)?.entries ?? []) pushes?.write({ scenario, ...entry });
         continue;
       }
       failures++;
@@ -146,13 +163,17 @@ export async function runFiles(mode: Mode, files: readonly string[], options: Ru
   if (recording !== undefined) throw new UsageError(`${recording}: a recording has no steps to run; use replay`);
   await checkFiles(files);
   if (options.events !== undefined) checkOutput(options.events, files);
+  if (options.pushes !== undefined) checkOutput(options.pushes, files, 'pushes');
   const sink = options.events === undefined ? summarySink(options.traced) : fileSink(options.events);
+  const pushes = options.pushes === undefined ? null : createLineWriter(options.pushes);
   try {
-    const failures = await executeAll(mode, files, options, sink);
+    const failures = await executeAll(mode, files, options, sink, pushes);
     sink.end();
+    pushes?.commit();
     return failures === 0 ? EXIT_OK : EXIT_FAILED;
   } catch (error) {
     sink.abort();
+    pushes?.abort();
     throw error;
   }
 }

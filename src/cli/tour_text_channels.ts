@@ -131,6 +131,12 @@ function copyText(p: TourPage, copy: PushLife): void {
   p.blank();
 }
 
+/** When the driver learned that the copy was done, as far as it asked. */
+function seenText(p: TourPage, copy: PushLife): string {
+  if (copy.seen !== null) return `seen to be at ${p.at(copy.seen.time)} (until then the CPU did not know)`;
+  return 'nobody asked (the wait for the replay, which acquired it, was enough)';
+}
+
 /** Item 7. */
 export function completionText(p: TourPage, tour: Tour): void {
   const copy = find(tour, 'copy');
@@ -143,9 +149,8 @@ export function completionText(p: TourPage, tour: Tour): void {
   copyText(p, copy);
   const late = copy.collected === null ? copy.end.time : copy.collected;
   p.paragraph(
-    `So this push was complete at ${p.at(copy.push.finish)}, seen to be at ` +
-      `${copy.seen === null ? 'no time' : p.at(copy.seen.time)}, and its callback ran at ${p.at(late)}. Between ` +
-      'the first and the second nobody knew. Two notions of complete come apart here: the value is reached (what ' +
+    `So this push was complete at ${p.at(copy.push.finish)}, ${seenText(p, copy)}, and its callback ran at ` +
+      `${p.at(late)}. Two notions of complete come apart here: the value is reached (what ` +
       'trackers and waits test), and the entry is collected (what callbacks and tools events need), which happens ' +
       'when somebody needs room in the channel or flushes the tools events, as the end of a step does here.',
   );

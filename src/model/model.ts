@@ -53,6 +53,7 @@ function createResources(options: ModelOptions): Resources {
     pushCallbacks: [],
     threads: { generators: [], kind: -1 },
     why: options.why ?? null,
+    pushWatch: null,
     verify: options.verify ?? false,
     seams: {
       selectResidency: vaBlockSelectResidency,

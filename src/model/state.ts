@@ -5,6 +5,7 @@ import type { CopyRoutine } from './copy_routine/types.ts';
 import type { Contents } from './gpu/contents.ts';
 import type { Kernel } from './kernel/clock.ts';
 import type { KThreads } from './kernel/thread.ts';
+import type { PushWatch } from './push_watch.ts';
 import type { Costs, MachineSpec } from './spec.ts';
 import type { PushCallback } from './uvm/channel.ts';
 import type { Gpu } from './uvm/gpu.ts';
@@ -27,6 +28,8 @@ export interface Resources {
   threads: KThreads;
   /** Asked for every decision; null when nobody asks. */
   why: Why | null;
+  /** Told of every push; null while nobody watches. */
+  pushWatch: PushWatch | null;
   /** Dear checks after each operation: lock order, invariants of a block. */
   verify: boolean;
   seams: Seams;

@@ -54,7 +54,7 @@ export function createChannelModel(options: ChannelModelOptions = {}): Model {
   } = options;
   const m = {
     cost: { ...COSTS, ...costs },
-    res: { handlers: [], pushCallbacks: [], why: null, seams: { pushEnded: null } },
+    res: { handlers: [], pushCallbacks: [], why: null, pushWatch: null, seams: { pushEnded: null } },
     k: createKernel(),
     globalStatus: 0,
     contents: contents ? createContents(gpus + 1) : null,

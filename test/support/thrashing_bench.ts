@@ -82,7 +82,7 @@ export function bench(input: Record<string, unknown> = {}, kind: 'pcie' | 'nvlin
     params: parsed.params,
     // Recording takes time, which must not show in the stamps.
     cost: { toolsEvent: 700 },
-    res: { why: null, handlers: [() => undefined], verify: true },
+    res: { why: null, pushWatch: null, handlers: [() => undefined], verify: true },
     k: createKernel(),
     vaSpaces: [space],
     tools: createTools(true),

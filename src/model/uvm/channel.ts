@@ -47,6 +47,8 @@ export const CHANNEL_TYPE_GPU_TO_CPU = 1;
 export const CHANNEL_TYPE_GPU_INTERNAL = 2;
 export const CHANNEL_TYPE_MEMOPS = 3;
 export const CHANNEL_TYPE_GPU_TO_GPU = 4;
+/** A push on a channel that was named itself. */
+export const CHANNEL_TYPE_ANY = -1;
 export const CHANNEL_TYPE_NAMES: readonly string[] = [
   'CPU_TO_GPU',
   'GPU_TO_CPU',
@@ -363,6 +365,7 @@ function updateProgress(m: Model, channel: Channel, max: number): number {
       m.res.pushCallbacks[onComplete](m, channel.id, value, entries[at + GPFIFO_ON_COMPLETE_DATA], m.k.now);
     }
     pushbufferMarkCompleted(manager.pushbuffer);
+    if (m.res.pushWatch !== null) m.res.pushWatch.collected(m, channel.id, value, onComplete !== -1);
   }
   return (channel.cpuPut - channel.gpuGet) & mask;
 }

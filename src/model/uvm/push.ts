@@ -29,6 +29,8 @@ import {
 } from '../gpu/methods.ts';
 import type { Model } from '../state.ts';
 import {
+  CHANNEL_TYPE_ANY,
+  CHANNEL_TYPE_GPU_TO_GPU,
   type Channel,
   channelFinishTime,
   channelGet,
@@ -105,12 +107,12 @@ export function pushCallbackRegister(m: Model, callback: PushCallback): number {
 
 /** Begins a push on the channels of a type; waits while all are full (uvm_push_begin). `gpu` is an index. */
 export function pushBegin(m: Model, gpu: number, type: number, purpose: number): Push {
-  return beginOnReservedChannel(m, channelReserveType(m, gpu, type), purpose);
+  return beginOnReservedChannel(m, channelReserveType(m, gpu, type), type, purpose);
 }
 
 /** As pushBegin; the push starts after what is in the tracker, which loses its completed entries. */
 export function pushBeginAcquire(m: Model, gpu: number, type: number, purpose: number, tracker: Tracker): Push {
-  const push = beginOnReservedChannel(m, channelReserveType(m, gpu, type), purpose);
+  const push = beginOnReservedChannel(m, channelReserveType(m, gpu, type), type, purpose);
   pushAcquireTracker(m, push, tracker);
   return push;
 }
@@ -118,7 +120,7 @@ export function pushBeginAcquire(m: Model, gpu: number, type: number, purpose: n
 /** Begins a push of copies from `gpu` to `peer`, GPU indices (uvm_push_begin_acquire_gpu_to_gpu). */
 export function pushBeginGpuToGpuAcquire(m: Model, gpu: number, peer: number, purpose: number, tracker: Tracker): Push {
   assert(peer !== gpu, 'a peer is another GPU');
-  const push = beginOnReservedChannel(m, channelReserveGpuToGpu(m, gpu, peer), purpose);
+  const push = beginOnReservedChannel(m, channelReserveGpuToGpu(m, gpu, peer), CHANNEL_TYPE_GPU_TO_GPU, purpose);
   pushAcquireTracker(m, push, tracker);
   return push;
 }
@@ -127,14 +129,15 @@ export function pushBeginGpuToGpuAcquire(m: Model, gpu: number, peer: number, pu
 export function pushBeginOnChannel(m: Model, channel: number, purpose: number): Push {
   const reserved = channelGet(m, channel);
   channelReserve(m, reserved, 1);
-  return beginOnReservedChannel(m, reserved, purpose);
+  return beginOnReservedChannel(m, reserved, CHANNEL_TYPE_ANY, purpose);
 }
 
-function beginOnReservedChannel(m: Model, channel: Channel, purpose: number): Push {
+function beginOnReservedChannel(m: Model, channel: Channel, type: number, purpose: number): Push {
   const manager = m.gpus[channel.gpu].channelManager;
   const push = pushbufferBeginPush(manager.pushbuffer, manager.host.memory);
   push.gpu = channel.gpu;
   push.channel = channel.id;
+  push.type = type;
   push.purpose = purpose;
   push.begin = m.k.now;
   m.k.now = Math.round(m.k.now + m.cost.pushBase);
@@ -386,8 +389,10 @@ export function pushEnd(m: Model, push: Push): void {
   for (let i = 0; i < push.timestampCount; i++) push.timestamps[i] = Math.round(push.start + push.timestamps[i]);
   fillEntry(channel, push);
   channel.currentGpfifoCount--;
+  const gpfifo = channel.cpuPut;
   channel.cpuPut = (channel.cpuPut + 1) & (channel.numGpfifoEntries - 1);
   pushbufferEndPush(manager.pushbuffer, push);
+  if (m.res.pushWatch !== null) m.res.pushWatch.ended(m, push, gpfifo);
   if (m.res.seams.pushEnded !== null) m.res.seams.pushEnded(m, push);
   if (m.res.why !== null) {
     m.res.why.push(

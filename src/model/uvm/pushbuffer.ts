@@ -27,6 +27,8 @@ export interface Push extends HostWork {
   /** Index of the GPU, and the channel's id. */
   gpu: number;
   channel: number;
+  /** A CHANNEL_TYPE_* constant of channel.ts: what the channel was asked for as. */
+  type: number;
   /** A PURPOSE_* constant of push.ts. */
   purpose: number;
   open: boolean;
@@ -76,6 +78,7 @@ function createPush(slot: number): Push {
     finish: 0,
     gpu: -1,
     channel: -1,
+    type: 0,
     purpose: 0,
     open: false,
     begin: 0,
