@@ -21,6 +21,9 @@ import {
   METHOD_MEMSET,
   METHOD_PTE,
   METHOD_REPLAY,
+  METHOD_SECURE_DECRYPT,
+  METHOD_SECURE_ENCRYPT,
+  METHOD_SECURE_NOTE,
   METHOD_TIMESTAMP,
   METHOD_TLB_INVALIDATE,
   methodMemoryGrow,
@@ -29,6 +32,7 @@ import {
 } from '../gpu/methods.ts';
 import type { Model } from '../state.ts';
 import {
+  CHANNEL_NONE,
   CHANNEL_TYPE_ANY,
   CHANNEL_TYPE_GPU_TO_GPU,
   type Channel,
@@ -38,6 +42,7 @@ import {
   channelReserve,
   channelReserveGpuToGpu,
   channelReserveType,
+  channelUnlockForPush,
   GPFIFO_ACQUIRE_COUNT,
   GPFIFO_ACQUIRE_FIRST,
   GPFIFO_BEGIN,
@@ -53,8 +58,14 @@ import {
   type PushCallback,
 } from './channel.ts';
 import { CPU_ID } from './processors.ts';
-import { PUSH_ACQUIRE_INFO_MAX_ENTRIES, type Push, pushbufferBeginPush, pushbufferEndPush } from './pushbuffer.ts';
-import { type Tracker, trackerRemoveCompleted, trackerWaitForEntry } from './tracker.ts';
+import {
+  PUSH_ACQUIRE_INFO_MAX_ENTRIES,
+  PUSH_SLOT_STATIC,
+  type Push,
+  pushbufferBeginPush,
+  pushbufferEndPush,
+} from './pushbuffer.ts';
+import { type Tracker, trackerRemoveCompleted, trackerWaitForEntry, trackerWaitForOtherGpus } from './tracker.ts';
 
 export type { Push } from './pushbuffer.ts';
 
@@ -73,6 +84,11 @@ export const PURPOSE_CLEAR_FAULTED = 10;
 export const PURPOSE_SEMAPHORE = 11;
 export const PURPOSE_TOOLS = 12;
 export const PURPOSE_COPY_OUT = 13;
+/** Of Confidential Computing alone. */
+export const PURPOSE_LAUNCH = 14;
+export const PURPOSE_LAUNCH_CONFIRM = 15;
+export const PURPOSE_CHANNEL_INIT = 16;
+export const PURPOSE_CHANNEL_SCHEDULE = 17;
 
 /** Names by purpose, for reports. */
 export const PURPOSE_NAMES: readonly string[] = [
@@ -90,6 +106,10 @@ export const PURPOSE_NAMES: readonly string[] = [
   'semaphore release',
   'tools',
   'copy to pinned memory',
+  'launch',
+  'launch confirmation',
+  'channel set-up',
+  'schedule of launches',
 ];
 
 /** Kinds of work in a push whose first method brings a base cost. */
@@ -107,12 +127,14 @@ export function pushCallbackRegister(m: Model, callback: PushCallback): number {
 
 /** Begins a push on the channels of a type; waits while all are full (uvm_push_begin). `gpu` is an index. */
 export function pushBegin(m: Model, gpu: number, type: number, purpose: number): Push {
-  return beginOnReservedChannel(m, channelReserveType(m, gpu, type), type, purpose);
+  return pushBeginOnReservedChannel(m, channelReserveType(m, gpu, type), type, purpose);
 }
 
 /** As pushBegin; the push starts after what is in the tracker, which loses its completed entries. */
 export function pushBeginAcquire(m: Model, gpu: number, type: number, purpose: number, tracker: Tracker): Push {
-  const push = beginOnReservedChannel(m, channelReserveType(m, gpu, type), type, purpose);
+  // GPUs with Confidential Computing cannot wait for each other (uvm_push_allow_dependencies_across_gpus).
+  if (m.gpus[gpu].channelManager.confComputing !== null) trackerWaitForOtherGpus(m, tracker, gpu);
+  const push = pushBeginOnReservedChannel(m, channelReserveType(m, gpu, type), type, purpose);
   pushAcquireTracker(m, push, tracker);
   return push;
 }
@@ -120,7 +142,7 @@ export function pushBeginAcquire(m: Model, gpu: number, type: number, purpose: n
 /** Begins a push of copies from `gpu` to `peer`, GPU indices (uvm_push_begin_acquire_gpu_to_gpu). */
 export function pushBeginGpuToGpuAcquire(m: Model, gpu: number, peer: number, purpose: number, tracker: Tracker): Push {
   assert(peer !== gpu, 'a peer is another GPU');
-  const push = beginOnReservedChannel(m, channelReserveGpuToGpu(m, gpu, peer), CHANNEL_TYPE_GPU_TO_GPU, purpose);
+  const push = pushBeginOnReservedChannel(m, channelReserveGpuToGpu(m, gpu, peer), CHANNEL_TYPE_GPU_TO_GPU, purpose);
   pushAcquireTracker(m, push, tracker);
   return push;
 }
@@ -129,12 +151,16 @@ export function pushBeginGpuToGpuAcquire(m: Model, gpu: number, peer: number, pu
 export function pushBeginOnChannel(m: Model, channel: number, purpose: number): Push {
   const reserved = channelGet(m, channel);
   channelReserve(m, reserved, 1);
-  return beginOnReservedChannel(m, reserved, CHANNEL_TYPE_ANY, purpose);
+  return pushBeginOnReservedChannel(m, reserved, CHANNEL_TYPE_ANY, purpose);
 }
 
-function beginOnReservedChannel(m: Model, channel: Channel, type: number, purpose: number): Push {
+/** Begins a push on a channel of which an entry was reserved for it (uvm_push_begin_on_reserved_channel). */
+export function pushBeginOnReservedChannel(m: Model, channel: Channel, type: number, purpose: number): Push {
   const manager = m.gpus[channel.gpu].channelManager;
+  const confComputing = manager.confComputing === null ? null : m.res.confComputing;
+  const launchChannel = confComputing === null ? CHANNEL_NONE : confComputing.beginPush(m, channel);
   const push = pushbufferBeginPush(manager.pushbuffer, manager.host.memory);
+  push.launchChannel = launchChannel;
   push.gpu = channel.gpu;
   push.channel = channel.id;
   push.type = type;
@@ -359,6 +385,34 @@ export function pushCancel(m: Model, push: Push, page: number, vaSpace: number, 
   push.mustRun = true;
 }
 
+/**
+ * A copy engine's secure copy of `bytes` bytes of a page of processor `gpu`'s memory, from byte `offset` on: from page
+ * `slot` of a staging buffer and decrypted, or to it and encrypted. Costs what a copy of a page on its own costs.
+ */
+export function pushSecureCopy(
+  m: Model,
+  push: Push,
+  toGpu: boolean,
+  gpu: number,
+  page: number,
+  offset: number,
+  bytes: number,
+  buffer: number,
+  slot: number,
+): void {
+  assert(bytes > 0 && offset + bytes <= PAGE_SIZE, 'a secure copy stays in its page');
+  const { cost } = m;
+  const operands = [toGpu ? METHOD_SECURE_DECRYPT : METHOD_SECURE_ENCRYPT, gpu, page, offset, bytes, buffer, slot];
+  if (toGpu) emitPinnedCopy(m, push, operands, KIND_TO_GPU, cost.copyBaseToGpu, cost.copyPageToGpuScattered);
+  else emitPinnedCopy(m, push, operands, KIND_TO_CPU, cost.copyBaseToCpu, cost.copyPageToCpuScattered);
+}
+
+/** A copy engine's encryption of what the driver itself reads: the push, or the semaphore's payload. */
+export function pushSecureNote(m: Model, push: Push): void {
+  const at = emit(m, push, 1);
+  push.words[at] = METHOD_SECURE_NOTE;
+}
+
 /** Takes the GPU's time at this point of the push; returns the slot of push.timestamps that holds it after pushEnd. */
 export function pushTimestamp(m: Model, push: Push): number {
   const at = emit(m, push, 2);
@@ -376,22 +430,35 @@ export function pushTimestamp(m: Model, push: Push): number {
 
 /**
  * Submits the push: gives it the channel's next tracking value, writes its GPFIFO entry and hands it to the host, which
- * sets its start and finish (uvm_channel_end_push). Order in a channel is the order of ends. Never waits.
+ * sets its start and finish (uvm_channel_end_push). Order in a channel is the order of ends. Never waits, but for the
+ * launch that a push needs with Confidential Computing.
  */
 export function pushEnd(m: Model, push: Push): void {
   assert(push.open, 'a push ends once');
-  const manager = m.gpus[push.gpu].channelManager;
+  const { confComputing } = m.gpus[push.gpu].channelManager;
+  const resources = confComputing === null ? null : m.res.confComputing;
   const channel = channelGet(m, push.channel);
+  if (resources !== null) resources.encryptPush(m, push);
   m.k.now = Math.round(m.k.now + m.cost.pushMethod * push.methods);
   push.end = m.k.now;
   push.trackingValue = ++channel.trackingSem.queuedValue;
+  if (resources !== null) resources.launch(m, push);
+  pushSubmit(m, push);
+  channelUnlockForPush(channel);
+}
+
+/** The part of pushEnd behind the launch: `end` and the tracking value are set. */
+export function pushSubmit(m: Model, push: Push): void {
+  const manager = m.gpus[push.gpu].channelManager;
+  const channel = channelGet(m, push.channel);
   hostSubmit(m, manager.host, channel.index, push);
   for (let i = 0; i < push.timestampCount; i++) push.timestamps[i] = Math.round(push.start + push.timestamps[i]);
   fillEntry(channel, push);
   channel.currentGpfifoCount--;
   const gpfifo = channel.cpuPut;
   channel.cpuPut = (channel.cpuPut + 1) & (channel.numGpfifoEntries - 1);
-  pushbufferEndPush(manager.pushbuffer, push);
+  if (push.slot === PUSH_SLOT_STATIC) push.open = false;
+  else pushbufferEndPush(manager.pushbuffer, push);
   if (m.res.pushWatch !== null) m.res.pushWatch.ended(m, push, gpfifo);
   if (m.res.seams.pushEnded !== null) m.res.seams.pushEnded(m, push);
   if (m.res.why !== null) {

@@ -15,6 +15,9 @@ export const PUSH_MAX_CONCURRENT_PUSHES = 16;
 /** UVM_PUSH_ACQUIRE_INFO_MAX_ENTRIES: acquired entries that a push remembers. */
 export const PUSH_ACQUIRE_INFO_MAX_ENTRIES = 16;
 
+/** Slot of a push that is none of the pushbuffer's: one that launches others with Confidential Computing. */
+export const PUSH_SLOT_STATIC = -1;
+
 const FIRST_TIMESTAMPS = 16;
 
 /**
@@ -32,6 +35,8 @@ export interface Push extends HostWork {
   /** A PURPOSE_* constant of push.ts. */
   purpose: number;
   open: boolean;
+  /** Channel that launches the push with Confidential Computing, by id, or -1: the push is submitted directly. */
+  launchChannel: number;
   /** CPU time of begin; `end` is the CPU time of submission (ns). `start` and `finish` are valid after pushEnd. */
   begin: number;
   /** Methods emitted, acquires apart. */
@@ -62,7 +67,8 @@ export interface Pushbuffer {
   pendingPushes: number;
 }
 
-function createPush(slot: number): Push {
+/** An unused push. */
+export function createPush(slot: number): Push {
   return {
     slot,
     trackingValue: 0,
@@ -81,6 +87,7 @@ function createPush(slot: number): Push {
     type: 0,
     purpose: 0,
     open: false,
+    launchChannel: -1,
     begin: 0,
     methods: 0,
     onComplete: -1,
@@ -115,7 +122,14 @@ export function pushbufferBeginPush(pushbuffer: Pushbuffer, memory: MethodMemory
   pushbuffer.freeFirst = (pushbuffer.freeFirst + 1) & (PUSH_MAX_CONCURRENT_PUSHES - 1);
   pushbuffer.freeCount--;
   const push = pushbuffer.pushes[slot];
+  pushReset(push, memory);
+  return push;
+}
+
+/** Opens a push that is not open, with nothing in it yet. */
+export function pushReset(push: Push, memory: MethodMemory): void {
   push.open = true;
+  push.launchChannel = -1;
   push.buffer = methodMemoryClaim(memory);
   push.words = memory.buffers[push.buffer];
   push.trackingValue = 0;
@@ -132,7 +146,6 @@ export function pushbufferBeginPush(pushbuffer: Pushbuffer, memory: MethodMemory
   push.kinds = 0;
   push.copies = 0;
   push.acquireCount = 0;
-  return push;
 }
 
 /** Closes a push that the host has taken over (uvm_pushbuffer_end_push). */

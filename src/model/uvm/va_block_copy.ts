@@ -62,6 +62,7 @@ import {
   updateResidentProcessor,
   vaBlockGpuStateGetAlloc,
 } from './va_block.ts';
+import { secureCopyBegin, secureCopyFinish, secureCopyPages, secureCopyStatus } from './va_block_conf_computing.ts';
 import { vaBlockRevokeProt, vaBlockUnmap, vaBlockUnmapMask } from './va_block_map.ts';
 import { isBlockPhysContig } from './va_block_pte.ts';
 import {
@@ -314,7 +315,8 @@ function copyBetween(
   }
   const contiguous = isBlockPhysContig(block, source) && isBlockPhysContig(block, destination);
   context.allInvolvedProcessors |= (1 << destination) | (1 << source);
-  const push = copyBeginPush(m, block, destination, source);
+  const secure = m.res.confComputing === null ? null : secureCopyBegin(m, block.tracker, destination, source);
+  const push = secure === null ? copyBeginPush(m, block, destination, source) : secure.push;
   toolsMigrationBegin(m);
   pushTimestamp(m, push);
   let first = maskNextSet(w, C_SOURCE, 0, block.n);
@@ -329,7 +331,8 @@ function copyBetween(
         outer = maskNextSet(prefetch, prefetchOffset, first, outer);
       }
     }
-    pushCopy(m, push, destination, source, block.startPage + first, outer - first, !contiguous);
+    if (secure !== null) secureCopyPages(m, secure, block.startPage, first, outer);
+    else pushCopy(m, push, destination, source, block.startPage + first, outer - first, !contiguous);
     toolsMigrationRun(m, source, destination, block.startPage + first, outer - first, cause);
     pushTimestamp(m, push);
     perfEventNotifyMigration(m, block, destination, first, outer - first, cause, copyMode, stagedHop);
@@ -340,6 +343,7 @@ function copyBetween(
   pushEnd(m, push);
   toolsMigrationTimes(m, push);
   trackerAddEntry(tracker, push.channel, push.trackingValue);
+  if (secure !== null) secureCopyFinish(m, secure, block.startPage);
   return count;
 }
 
@@ -515,7 +519,7 @@ export function vaBlockMakeResidentCopy(
   const status = blockPopulatePages(m, block, context, destination, pw, po);
   if (status !== NV_OK) return status;
   blockCopyResidentPages(m, block, context, destination, pw, po, prefetch, prefetchOffset, false);
-  return NV_OK;
+  return secureCopyStatus(m);
 }
 
 /** block_copy_set_first_touch_residency: pages of the mask that live nowhere now live at the destination. */
@@ -649,6 +653,8 @@ export function vaBlockMakeResidentReadDuplicate(
   const status = blockPopulatePages(m, block, context, destination, pw, po);
   if (status !== NV_OK) return status;
   blockCopyResidentPages(m, block, context, destination, pw, po, prefetch, prefetchOffset, true);
+  const copied = secureCopyStatus(m);
+  if (copied !== NV_OK) return copied;
 
   if (maskDifference(w, C_EXTRA, pw, po, w, C_MIGRATED))
     setFirstTouchResidency(block, context, destination, w, C_EXTRA);
