@@ -7,7 +7,14 @@ import type { Model } from '../../src/model/state.ts';
 export function createKernelModel(bottomHalfWake = 0): Model {
   const m = {
     cost: { bottomHalfWake },
-    res: { handlers: [], kthreadFunctions: [], threads: { generators: [], kind: -1 }, why: null, pushWatch: null, verify: true },
+    res: {
+      handlers: [],
+      kthreadFunctions: [],
+      threads: { generators: [], kind: -1 },
+      why: null,
+      pushWatch: null,
+      verify: true,
+    },
     k: createKernel(),
   } as unknown as Model;
   createThreads(m);
