@@ -27,6 +27,8 @@ export interface PushEntry {
   /** What it waited for on the GPU, at most 16, by channel and value. */
   acquires: { gpu: string; channel: number; value: number }[];
   methods: number;
+  /** As the driver's methods would take in the pushbuffer. */
+  bytes: number;
   begin: number;
   end: number;
   started: number;
@@ -75,6 +77,7 @@ export function createPushLog(): PushLog {
         trackingSemaphoreValue: push.trackingValue,
         acquires,
         methods: push.methods,
+        bytes: push.bytes,
         begin: push.begin,
         end: push.end,
         started: push.start,

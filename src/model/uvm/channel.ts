@@ -37,6 +37,7 @@ import {
   createPushbuffer,
   PUSH_ACQUIRE_INFO_MAX_ENTRIES,
   type Pushbuffer,
+  pushbufferHasSpace,
   pushbufferMarkCompleted,
 } from './pushbuffer.ts';
 import { NV_ERR_INVALID_STATE, NV_OK } from './status.ts';
@@ -99,7 +100,9 @@ export const GPFIFO_METHODS = 7;
 /** Number of its first pair among all pairs the channel ever kept, and its pairs. */
 export const GPFIFO_ACQUIRE_FIRST = 8;
 export const GPFIFO_ACQUIRE_COUNT = 9;
-export const GPFIFO_WORDS = 10;
+/** Span of its bytes in the pushbuffer. */
+export const GPFIFO_SPAN = 10;
+export const GPFIFO_WORDS = 11;
 
 export interface Channel {
   id: number;
@@ -364,7 +367,7 @@ function updateProgress(m: Model, channel: Channel, max: number): number {
     if (onComplete !== -1) {
       m.res.pushCallbacks[onComplete](m, channel.id, value, entries[at + GPFIFO_ON_COMPLETE_DATA], m.k.now);
     }
-    pushbufferMarkCompleted(manager.pushbuffer);
+    pushbufferMarkCompleted(manager.pushbuffer, entries[at + GPFIFO_SPAN]);
     if (m.res.pushWatch !== null) m.res.pushWatch.collected(m, channel.id, value, onComplete !== -1);
   }
   return (channel.cpuPut - channel.gpuGet) & mask;
@@ -376,6 +379,17 @@ export function channelManagerUpdateProgress(m: Model, gpu: number): number {
   let pending = 0;
   for (let i = 0; i < channels.length; i++) pending += updateProgress(m, channels[i], UPDATE_PROGRESS_MAX);
   return pending;
+}
+
+/** Waits until the pushbuffer of a GPU has space again; returns a driver status (claim_chunk of uvm_pushbuffer.c). */
+export function channelManagerWaitForSpace(m: Model, gpu: number): number {
+  const { pushbuffer, channels } = m.gpus[gpu].channelManager;
+  channelManagerUpdateProgress(m, gpu);
+  while (!pushbufferHasSpace(pushbuffer) && m.globalStatus === NV_OK) {
+    spin(m, channels);
+    channelManagerUpdateProgress(m, gpu);
+  }
+  return pushbufferHasSpace(pushbuffer) ? NV_OK : m.globalStatus;
 }
 
 /** Waits until all pushes of a GPU are collected; returns a driver status (uvm_channel_manager_wait). */

@@ -6,11 +6,13 @@
  * uvm_channel_end_push; and one function for each method that a fault path puts into a push (CE, Host and MMU HALs).
  *
  * A thread pays `pushBase` at begin and, at the end, `pushMethod` for each method; acquires are part of the base. The
- * engine times are known at the end: see hostSubmit. Left out: push descriptions beyond a purpose, inline data, membar
- * and pipelining flags (copies of one push follow one another), fake pushes, a begin that fails.
+ * engine times are known at the end: see hostSubmit. A begin waits while the channel or the pushbuffer is full, and
+ * fails (Push.status) when the driver finds an error of a channel meanwhile. Sizes in bytes are those of Hopper's HALs
+ * (push_bytes.ts). Left out: push descriptions beyond a purpose, inline data of callers, membar and pipelining flags
+ * (copies of one push follow one another), fake pushes.
  */
 import { assert } from '../../base/assert.ts';
-import { PAGE_SIZE } from '../../base/units.ts';
+import { PAGE_SIZE, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
 import { hostSubmit } from '../gpu/host.ts';
 import {
   METHOD_CANCEL,
@@ -27,6 +29,7 @@ import {
   TLB_ALL,
   TLB_MEMBAR,
 } from '../gpu/methods.ts';
+import { PTE_LEVEL_4K, PTE_LEVEL_BIG, PTE_LEVEL_PDE } from '../gpu/mmu.ts';
 import type { Model } from '../state.ts';
 import {
   CHANNEL_TYPE_ANY,
@@ -35,6 +38,8 @@ import {
   channelFinishTime,
   channelGet,
   channelGpu,
+  channelManagerWaitForSpace,
+  channelRelease,
   channelReserve,
   channelReserveGpuToGpu,
   channelReserveType,
@@ -48,12 +53,34 @@ import {
   GPFIFO_ON_COMPLETE,
   GPFIFO_ON_COMPLETE_DATA,
   GPFIFO_PURPOSE,
+  GPFIFO_SPAN,
   GPFIFO_TRACKING_VALUE,
   GPFIFO_WORDS,
   type PushCallback,
 } from './channel.ts';
 import { CPU_ID } from './processors.ts';
-import { PUSH_ACQUIRE_INFO_MAX_ENTRIES, type Push, pushbufferBeginPush, pushbufferEndPush } from './pushbuffer.ts';
+import {
+  COPY_BYTES,
+  clearPtesBytes,
+  HOST_ACQUIRE_BYTES,
+  MEM_OP_BYTES,
+  MEMSET_PAGES_BYTES,
+  PDE_FILL_BYTES,
+  PUSH_END_BYTES,
+  PUSH_SIZE_MAX,
+  pteIsCleared,
+  timestampBytes,
+  WFI_MEMBAR_BYTES,
+  writePtesBytes,
+} from './push_bytes.ts';
+import {
+  PUSH_ACQUIRE_INFO_MAX_ENTRIES,
+  type Push,
+  pushbufferBeginPush,
+  pushbufferEndPush,
+  pushbufferHasSpace,
+} from './pushbuffer.ts';
+import { NV_OK } from './status.ts';
 import { type Tracker, trackerRemoveCompleted, trackerWaitForEntry } from './tracker.ts';
 
 export type { Push } from './pushbuffer.ts';
@@ -132,8 +159,22 @@ export function pushBeginOnChannel(m: Model, channel: number, purpose: number): 
   return beginOnReservedChannel(m, reserved, CHANNEL_TYPE_ANY, purpose);
 }
 
+/** What a begin that failed returns. */
+function failedPush(m: Model, gpu: number, status: number): Push {
+  const { failedPush: push } = m.gpus[gpu].channelManager.pushbuffer;
+  push.status = status;
+  return push;
+}
+
 function beginOnReservedChannel(m: Model, channel: Channel, type: number, purpose: number): Push {
   const manager = m.gpus[channel.gpu].channelManager;
+  if (!pushbufferHasSpace(manager.pushbuffer)) {
+    const status = channelManagerWaitForSpace(m, channel.gpu);
+    if (status !== NV_OK) {
+      channelRelease(channel, 1);
+      return failedPush(m, channel.gpu, status);
+    }
+  }
   const push = pushbufferBeginPush(manager.pushbuffer, manager.host.memory);
   push.gpu = channel.gpu;
   push.channel = channel.id;
@@ -159,6 +200,7 @@ export function pushAcquireTracker(m: Model, push: Push, tracker: Tracker): void
 function acquireEntry(m: Model, push: Push, channel: number, value: number): void {
   const time = channelFinishTime(m, channel, value) + m.cost.pushAcquire;
   if (time > push.acquireTime) push.acquireTime = time;
+  push.bytes += HOST_ACQUIRE_BYTES;
   if (channelGpu(channel) !== push.gpu) push.otherGpus |= 1 << channelGpu(channel);
   const count = push.acquireCount++;
   if (count >= PUSH_ACQUIRE_INFO_MAX_ENTRIES) return;
@@ -201,6 +243,7 @@ export function pushCopy(
 ): void {
   assert(dst !== src && count > 0, 'a copy has two sides and at least one page');
   const at = emit(m, push, 5);
+  push.bytes += scattered ? count * COPY_BYTES : COPY_BYTES;
   if (scattered) push.methods += count - 1;
   const words = push.words;
   words[at] = scattered ? METHOD_COPY_SCATTERED : METHOD_COPY;
@@ -241,6 +284,7 @@ function emitPinnedCopy(
   time: number,
 ): void {
   const first = emit(m, push, operands.length);
+  push.bytes += COPY_BYTES;
   for (let i = 0; i < operands.length; i++) push.words[first + i] = operands[i];
   let duration = time;
   if ((push.kinds & kind) === 0) {
@@ -296,6 +340,7 @@ export function pushCopyIn(
 export function pushMemset(m: Model, push: Push, processor: number, page: number, count: number): void {
   const at = emit(m, push, 4);
   const words = push.words;
+  push.bytes += MEMSET_PAGES_BYTES;
   words[at] = METHOD_MEMSET;
   words[at + 1] = processor;
   words[at + 2] = page;
@@ -308,9 +353,45 @@ export function pushMemset(m: Model, push: Push, processor: number, page: number
   push.usesEngine = true;
 }
 
+/**
+ * Adds the bytes of entries. Those that follow one another in a table are one batch (uvm_pte_batch_write_pte); what is
+ * cleared is a memset of its own; a directory entry is written apart from the batch, which ends before it.
+ */
+function addPteBytes(push: Push, level: number, page: number, count: number, pte: number): void {
+  if (level === PTE_LEVEL_PDE) {
+    endPteBatch(push);
+    push.bytes += PDE_FILL_BYTES;
+    return;
+  }
+  push.pteBatch = true;
+  if (pteIsCleared(pte)) {
+    push.bytes += clearPtesBytes(level, count);
+    push.pteCount = 0;
+    return;
+  }
+  if (push.pteCount > 0 && push.pteLevel === level && push.pteNext === page) {
+    push.bytes -= writePtesBytes(level, push.pteCount);
+  } else {
+    push.pteCount = 0;
+    push.pteLevel = level;
+  }
+  push.pteCount += count;
+  push.bytes += writePtesBytes(level, push.pteCount);
+  const pages = level === PTE_LEVEL_4K ? 1 : level === PTE_LEVEL_BIG ? PAGES_PER_BIG_PAGE : PAGES_PER_BLOCK;
+  push.pteNext = page + count * pages;
+}
+
+/** uvm_pte_batch_end: a membar after the entries. */
+function endPteBatch(push: Push): void {
+  if (push.pteBatch) push.bytes += WFI_MEMBAR_BYTES;
+  push.pteBatch = false;
+  push.pteCount = 0;
+}
+
 /** Writes `count` equal page-table entries of a level (PTE_LEVEL_* of gpu/mmu.ts) from `page` on: one method. */
 export function pushPte(m: Model, push: Push, level: number, page: number, count: number, pte: number): void {
   const at = emit(m, push, 5);
+  addPteBytes(push, level, page, count, pte);
   const words = push.words;
   words[at] = METHOD_PTE;
   words[at + 1] = level;
@@ -330,6 +411,8 @@ export function pushTlbInvalidate(
   membar: boolean,
 ): void {
   const at = emit(m, push, 4);
+  endPteBatch(push);
+  push.bytes += MEM_OP_BYTES;
   const words = push.words;
   words[at] = METHOD_TLB_INVALIDATE;
   words[at + 1] = page;
@@ -341,6 +424,7 @@ export function pushTlbInvalidate(
 /** Replays faults: the clients that wait try again when the push is done. */
 export function pushReplay(m: Model, push: Push, type: number): void {
   const at = emit(m, push, 2);
+  push.bytes += MEM_OP_BYTES;
   push.words[at] = METHOD_REPLAY;
   push.words[at + 1] = type;
   addMemops(m, push, m.cost.replay);
@@ -350,6 +434,7 @@ export function pushReplay(m: Model, push: Push, type: number): void {
 /** Cancels the accesses to a page that wait and match the filter; takes the engine as long as a replay. */
 export function pushCancel(m: Model, push: Push, page: number, vaSpace: number, accessFilter: number): void {
   const at = emit(m, push, 4);
+  push.bytes += MEM_OP_BYTES;
   const words = push.words;
   words[at] = METHOD_CANCEL;
   words[at + 1] = page;
@@ -363,6 +448,7 @@ export function pushCancel(m: Model, push: Push, page: number, vaSpace: number, 
 export function pushTimestamp(m: Model, push: Push): number {
   const at = emit(m, push, 2);
   const slot = push.timestampCount++;
+  push.bytes += timestampBytes(push.offset, push.bytes);
   push.words[at] = METHOD_TIMESTAMP;
   push.words[at + 1] = slot;
   if (slot === push.timestamps.length) {
@@ -380,6 +466,9 @@ export function pushTimestamp(m: Model, push: Push): number {
  */
 export function pushEnd(m: Model, push: Push): void {
   assert(push.open, 'a push ends once');
+  endPteBatch(push);
+  push.bytes += PUSH_END_BYTES;
+  assert(push.bytes <= PUSH_SIZE_MAX, 'a push has at most 128 KiB');
   const manager = m.gpus[push.gpu].channelManager;
   const channel = channelGet(m, push.channel);
   m.k.now = Math.round(m.k.now + m.cost.pushMethod * push.methods);
@@ -387,11 +476,10 @@ export function pushEnd(m: Model, push: Push): void {
   push.trackingValue = ++channel.trackingSem.queuedValue;
   hostSubmit(m, manager.host, channel.index, push);
   for (let i = 0; i < push.timestampCount; i++) push.timestamps[i] = Math.round(push.start + push.timestamps[i]);
-  fillEntry(channel, push);
+  fillEntry(channel, push, pushbufferEndPush(manager.pushbuffer, push));
   channel.currentGpfifoCount--;
   const gpfifo = channel.cpuPut;
   channel.cpuPut = (channel.cpuPut + 1) & (channel.numGpfifoEntries - 1);
-  pushbufferEndPush(manager.pushbuffer, push);
   if (m.res.pushWatch !== null) m.res.pushWatch.ended(m, push, gpfifo);
   if (m.res.seams.pushEnded !== null) m.res.seams.pushEnded(m, push);
   if (m.res.why !== null) {
@@ -408,7 +496,7 @@ export function pushEnd(m: Model, push: Push): void {
   }
 }
 
-function fillEntry(channel: Channel, push: Push): void {
+function fillEntry(channel: Channel, push: Push, span: number): void {
   const entries = channel.gpfifoEntries;
   const at = channel.cpuPut * GPFIFO_WORDS;
   const kept = Math.min(push.acquireCount, PUSH_ACQUIRE_INFO_MAX_ENTRIES);
@@ -420,6 +508,7 @@ function fillEntry(channel: Channel, push: Push): void {
   entries[at + GPFIFO_BEGIN] = push.begin;
   entries[at + GPFIFO_END] = push.end;
   entries[at + GPFIFO_METHODS] = push.methods;
+  entries[at + GPFIFO_SPAN] = span;
   entries[at + GPFIFO_ACQUIRE_FIRST] = channel.acquireTotal;
   entries[at + GPFIFO_ACQUIRE_COUNT] = kept;
   const ring = channel.acquires;
