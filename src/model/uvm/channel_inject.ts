@@ -1,6 +1,7 @@
 /**
- * Faults of the hardware behind channels, put in by hand: the driver has code for them, and no recording shows them. An
- * injection is plain data of the GPU's host (gpu/host.ts), so a snapshot holds it; it concerns pushes ended later.
+ * Faults of the hardware behind the channels of uvm_channel.c (driver 580.105.08), put in by hand: the driver has code
+ * for them, and no recording shows them. An injection is plain data of the GPU's host (gpu/host.ts), so a snapshot
+ * holds it; it concerns pushes ended later. Left out: what RM does to the other channels of the TSG, and its recovery.
  *
  * What becomes of it is the driver's affair: uvm_channel_check_errors finds an error of a channel where something waits
  * for it, uvm_gpu_check_ecc_error one of the memory after a copy to the CPU; ChannelManager.fatalEntry and
@@ -15,7 +16,7 @@ export class InjectError extends Error {
   override name = 'InjectError';
 }
 
-/** A channel by its index on the GPU, or the first one of a type (CHANNEL_TYPE_NAMES): pushes go there while it has room. */
+/** A channel by its index on the GPU, or the first one of a type (CHANNEL_TYPE_NAMES), which pushes fill up first. */
 export type ChannelChoice = number | string;
 
 function managerOf(m: Model, gpu: number): ChannelManager {
@@ -58,13 +59,13 @@ export function channelInjectStuckSemaphore(m: Model, gpu: number, channel: Chan
   host.stuckFrom = trackingSem.queuedValue + nth;
 }
 
-/** What ends on the channel from now on starts at `until` (ns) at the earliest: a GPU that is busy; Infinity: for ever. */
+/** What ends on the channel from now on starts at `until` (ns) at the earliest: a busy GPU; Infinity: for ever. */
 export function channelInjectBlock(m: Model, gpu: number, channel: ChannelChoice, until: number): void {
   if (!(until >= 0)) throw new InjectError(`until is ${until}, and must be a time in ns, or Infinity`);
   hostChannelOf(m, gpu, channel)[1].blockedUntil = until;
 }
 
-/** The `nth` push that copies or sets memory on a GPU from now on meets an ECC error; RM's notifier tells of it then. */
+/** The `nth` push that copies or sets memory on a GPU from now on meets an ECC error, and RM's notifier tells of it. */
 export function gpuInjectEccError(m: Model, gpu: number, nth: number): void {
   checkCount(nth);
   managerOf(m, gpu).host.eccCountdown = nth;
