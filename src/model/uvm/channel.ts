@@ -10,8 +10,9 @@
  * runs when somebody updates the channel's progress. Waiting threads poll; time moves to the finish they wait for.
  *
  * Left out: SEC2, WLC, LCIC and CE_PROXY pools and all of Confidential Computing, CONTROL entries and the pushes of
- * channel_init (tracking values begin at 1), suspending peer copies, channel errors (RC), the properties of copy
- * engines (all count as equal, so engines are chosen by use and index alone), freeing a manager.
+ * channel_init (tracking values begin at 1), suspending peer copies, the properties of copy engines (all count as
+ * equal, so engines are chosen by use and index alone), freeing a manager. Errors of a channel (RC, ECC) are found
+ * where the driver looks for them (uvm_channel_check_errors); a GPU has none but those of channel_inject.ts.
  */
 import { assert } from '../../base/assert.ts';
 import {
@@ -40,7 +41,8 @@ import {
   pushbufferHasSpace,
   pushbufferMarkCompleted,
 } from './pushbuffer.ts';
-import { NV_ERR_INVALID_STATE, NV_OK } from './status.ts';
+import { type SpinReport, spinLoopUntil } from './spin_loop.ts';
+import { NV_ERR_ECC_ERROR, NV_ERR_INVALID_STATE, NV_ERR_RC_ERROR, NV_OK } from './status.ts';
 
 /** uvm_channel_type_t */
 export const CHANNEL_TYPE_CPU_TO_GPU = 0;
@@ -132,6 +134,16 @@ export interface ChannelPool {
   channels: Channel[];
 }
 
+/** The first push that was pending when an error of its channel was found: it is likely the cause. */
+export interface FatalEntry {
+  channel: number;
+  value: number;
+  purpose: number;
+  /** NV_ERR_RC_ERROR or NV_ERR_ECC_ERROR, and when it was found (ns). */
+  status: number;
+  time: number;
+}
+
 export interface ChannelManager {
   gpu: number;
   host: Host;
@@ -143,6 +155,10 @@ export interface ChannelManager {
   /** pool_to_use: pool index by channel type, and by peer GPU (-1: the GPU_TO_GPU pool). */
   poolForType: number[];
   poolForPeer: number[];
+  /** What the driver printed at the first error of a channel; null while there was none. */
+  fatalEntry: FatalEntry | null;
+  /** Waits for this GPU's channels that took 30 s and more. */
+  spinReports: SpinReport[];
 }
 
 export interface ChannelManagerOptions {
@@ -177,6 +193,8 @@ export function createChannelManager(gpu: number, options: ChannelManagerOptions
     channels: [],
     poolForType: pickCes(copyEngines),
     poolForPeer: new Array<number>(gpus).fill(-1),
+    fatalEntry: null,
+    spinReports: [],
   };
   for (let engine = 0; engine < copyEngines; engine++) {
     const pool: ChannelPool = { poolType: CHANNEL_POOL_TYPE_CE, engine, channels: [] };
@@ -256,14 +274,17 @@ function allocRings(m: Model, channel: Channel): void {
   hostChannelAllocRing(m.gpus[channel.gpu].channelManager.host, channel.index);
 }
 
-/** Reserves an entry on a channel of the type's pool (uvm_channel_reserve_type). */
-export function channelReserveType(m: Model, gpu: number, type: number): Channel {
+/**
+ * Reserves an entry on a channel of the type's pool (uvm_channel_reserve_type). Returns null when all of them are full
+ * and one has an error, as the two below do: the global status tells which.
+ */
+export function channelReserveType(m: Model, gpu: number, type: number): Channel | null {
   const manager = m.gpus[gpu].channelManager;
   return channelReserveInPool(m, manager.pools[manager.poolForType[type]]);
 }
 
 /** Reserves an entry on a channel for copies to `peer`, a GPU index (uvm_channel_reserve_gpu_to_gpu). */
-export function channelReserveGpuToGpu(m: Model, gpu: number, peer: number): Channel {
+export function channelReserveGpuToGpu(m: Model, gpu: number, peer: number): Channel | null {
   const manager = m.gpus[gpu].channelManager;
   const pool = manager.poolForPeer[peer];
   return channelReserveInPool(m, manager.pools[pool === -1 ? manager.poolForType[CHANNEL_TYPE_GPU_TO_GPU] : pool]);
@@ -273,27 +294,33 @@ export function channelReserveGpuToGpu(m: Model, gpu: number, peer: number): Cha
  * The first channel with room, from index 0: the next one is used only while those before it are full. With all of them
  * full the thread updates their progress, which runs callbacks, and polls until one has room.
  */
-function channelReserveInPool(m: Model, pool: ChannelPool): Channel {
+function channelReserveInPool(m: Model, pool: ChannelPool): Channel | null {
   const channels = pool.channels;
   for (let i = 0; i < channels.length; i++) {
     if (tryClaim(m, channels[i], 1)) return channels[i];
   }
+  const since = m.k.now;
   for (;;) {
     for (let i = 0; i < channels.length; i++) {
       updateProgress(m, channels[i], UPDATE_PROGRESS_MAX);
       if (tryClaim(m, channels[i], 1)) return channels[i];
+      if (channelCheckErrors(m, channels[i]) !== NV_OK) return null;
     }
-    spin(m, channels);
+    spin(m, channels, 'channel_reserve_in_pool', since);
   }
 }
 
-/** Reserves `count` entries on one channel, polling while it is full (uvm_channel_reserve). */
-export function channelReserve(m: Model, channel: Channel, count: number): void {
+/** Reserves `count` entries on one channel, polling while it is full; returns a driver status (uvm_channel_reserve). */
+export function channelReserve(m: Model, channel: Channel, count: number): number {
   assert(count < channel.numGpfifoEntries, 'more entries than a channel has');
-  while (!tryClaim(m, channel, count)) {
+  if (tryClaim(m, channel, count)) return NV_OK;
+  const since = m.k.now;
+  for (;;) {
     updateProgress(m, channel, UPDATE_PROGRESS_MAX);
-    if (tryClaim(m, channel, count)) return;
-    spin(m, [channel]);
+    if (tryClaim(m, channel, count)) return NV_OK;
+    const status = channelCheckErrors(m, channel);
+    if (status !== NV_OK) return status;
+    spin(m, [channel], 'uvm_channel_reserve', since);
   }
 }
 
@@ -303,18 +330,73 @@ export function channelRelease(channel: Channel, count: number): void {
   channel.currentGpfifoCount -= count;
 }
 
-/** Moves the local time to the next completion among the channels, unless one is waiting to be collected. */
-function spin(m: Model, channels: Channel[]): void {
+/**
+ * Moves the local time of a thread that spins since `since` to the next completion or error among the channels, unless
+ * one is waiting to be found.
+ */
+function spin(m: Model, channels: Channel[], place: string, since: number): void {
   let next = Infinity;
+  let first: Channel | null = null;
   for (let i = 0; i < channels.length; i++) {
     const channel = channels[i];
     if (channel.gpuGet === channel.cpuPut) continue;
+    first ??= channel;
+    const { host } = m.gpus[channel.gpu].channelManager;
     const value = channel.gpfifoEntries[channel.gpuGet * GPFIFO_WORDS + GPFIFO_TRACKING_VALUE];
-    const finish = hostFinishTime(m.gpus[channel.gpu].channelManager.host, channel.index, value);
+    const finish = Math.min(hostFinishTime(host, channel.index, value), host.channels[channel.index].errorTime);
     if (finish < next) next = finish;
   }
-  assert(next < Infinity, 'nothing to wait for: the entries are reserved by open pushes');
-  if (next > m.k.now) m.k.now = Math.round(next + m.cost.trackerPoll);
+  assert(first !== null, 'nothing to wait for: the entries are reserved by open pushes');
+  const { gpu } = first;
+  spinLoopUntil(m, gpu, place, since, next, () => channels.map(channelWaitText).join(', '));
+}
+
+/** A channel and how far it has come, for a message. */
+export function channelWaitText(channel: Channel): string {
+  const { completedValue, queuedValue } = channel.trackingSem;
+  return `gpu${channel.gpu} channel ${channel.index} (${completedValue} of ${queuedValue} pushes completed)`;
+}
+
+/** What the error notifiers say at the local time (uvm_channel_get_status). */
+function channelStatus(m: Model, channel: Channel): number {
+  const { host } = m.gpus[channel.gpu].channelManager;
+  if (host.channels[channel.index].errorTime > m.k.now) return NV_OK;
+  return host.eccTime <= m.k.now ? NV_ERR_ECC_ERROR : NV_ERR_RC_ERROR;
+}
+
+/**
+ * Looks for an error of a channel; returns a driver status (uvm_channel_check_errors). An error names the first push
+ * that is pending, for which all that is complete is collected, and becomes the global status.
+ */
+export function channelCheckErrors(m: Model, channel: Channel): number {
+  const status = channelStatus(m, channel);
+  if (status === NV_OK) return NV_OK;
+  const manager = m.gpus[channel.gpu].channelManager;
+  const pending = updateProgress(m, channel, Infinity);
+  if (manager.fatalEntry === null && pending > 0) {
+    const at = channel.gpuGet * GPFIFO_WORDS;
+    const { gpfifoEntries: entries } = channel;
+    manager.fatalEntry = {
+      channel: channel.id,
+      value: entries[at + GPFIFO_TRACKING_VALUE],
+      purpose: entries[at + GPFIFO_PURPOSE],
+      status,
+      time: m.k.now,
+    };
+  }
+  globalSetFatalError(m, status);
+  return status;
+}
+
+/** Looks for an error of the driver or of any channel of a GPU (uvm_channel_manager_check_errors). */
+export function channelManagerCheckErrors(m: Model, gpu: number): number {
+  if (m.globalStatus !== NV_OK) return m.globalStatus;
+  const { channels } = m.gpus[gpu].channelManager;
+  for (let i = 0; i < channels.length; i++) {
+    const status = channelCheckErrors(m, channels[i]);
+    if (status !== NV_OK) return status;
+  }
+  return NV_OK;
 }
 
 /** Refreshes and returns the completed value of a channel (uvm_channel_update_completed_value). */
@@ -384,27 +466,40 @@ export function channelManagerUpdateProgress(m: Model, gpu: number): number {
 /** Waits until the pushbuffer of a GPU has space again; returns a driver status (claim_chunk of uvm_pushbuffer.c). */
 export function channelManagerWaitForSpace(m: Model, gpu: number): number {
   const { pushbuffer, channels } = m.gpus[gpu].channelManager;
+  const since = m.k.now;
+  let status = NV_OK;
   channelManagerUpdateProgress(m, gpu);
-  while (!pushbufferHasSpace(pushbuffer) && m.globalStatus === NV_OK) {
-    spin(m, channels);
+  while (!pushbufferHasSpace(pushbuffer) && status === NV_OK) {
+    spin(m, channels, 'uvm_pushbuffer_begin_push', since);
+    status = channelManagerCheckErrors(m, gpu);
     channelManagerUpdateProgress(m, gpu);
   }
-  return pushbufferHasSpace(pushbuffer) ? NV_OK : m.globalStatus;
+  return status;
 }
 
 /** Waits until all pushes of a GPU are collected; returns a driver status (uvm_channel_manager_wait). */
 export function channelManagerWait(m: Model, gpu: number): number {
-  while (channelManagerUpdateProgress(m, gpu) > 0 && m.globalStatus === NV_OK) {
-    spin(m, m.gpus[gpu].channelManager.channels);
+  const since = m.k.now;
+  let status = m.globalStatus;
+  if (channelManagerUpdateProgress(m, gpu) === 0 && status === NV_OK) return channelManagerCheckErrors(m, gpu);
+  while (channelManagerUpdateProgress(m, gpu) > 0 && status === NV_OK) {
+    spin(m, m.gpus[gpu].channelManager.channels, 'uvm_channel_manager_wait', since);
+    status = channelManagerCheckErrors(m, gpu);
   }
-  return m.globalStatus;
+  return status;
 }
 
 /** Waits until all pushes of a channel are collected; returns a driver status (uvm_channel_wait). */
 export function channelWait(m: Model, id: number): number {
   const channel = channelGet(m, id);
-  while (updateProgress(m, channel, UPDATE_PROGRESS_MAX) > 0 && m.globalStatus === NV_OK) spin(m, [channel]);
-  return m.globalStatus;
+  const since = m.k.now;
+  let status = m.globalStatus;
+  if (updateProgress(m, channel, UPDATE_PROGRESS_MAX) === 0 && status === NV_OK) return channelCheckErrors(m, channel);
+  while (updateProgress(m, channel, UPDATE_PROGRESS_MAX) > 0 && status === NV_OK) {
+    spin(m, [channel], 'uvm_channel_wait', since);
+    status = m.globalStatus === NV_OK ? channelCheckErrors(m, channel) : m.globalStatus;
+  }
+  return status;
 }
 
 /** What is known of a push that was submitted. Times in ns. */

@@ -135,6 +135,7 @@ function fetchEntries(m: Model, gpu: Gpu): number {
 function clearFaultedOnGpu(m: Model, gpu: Gpu, channel: number): number {
   const nr = gpu.nonReplayable;
   const push = pushBeginAcquire(m, gpu.index, CHANNEL_TYPE_MEMOPS, PURPOSE_CLEAR_FAULTED, nr.faultServiceTracker);
+  if (push.status !== NV_OK) return push.status;
   push.bytes += CLEAR_FAULTED_BYTES;
   toolsRecordReplay(m, gpu.index, push, nr.batchId);
   pushEnd(m, push);

@@ -132,30 +132,39 @@ export function pushCallbackRegister(m: Model, callback: PushCallback): number {
   return m.res.pushCallbacks.length - 1;
 }
 
-/** Begins a push on the channels of a type; waits while all are full (uvm_push_begin). `gpu` is an index. */
+/**
+ * Begins a push on the channels of a type; waits while all are full (uvm_push_begin). `gpu` is an index. This and the
+ * begins below fail when an error of a channel is found meanwhile: what they return then has a status (Push.status) and
+ * takes no methods.
+ */
 export function pushBegin(m: Model, gpu: number, type: number, purpose: number): Push {
-  return beginOnReservedChannel(m, channelReserveType(m, gpu, type), type, purpose);
+  const channel = channelReserveType(m, gpu, type);
+  if (channel === null) return failedPush(m, gpu, m.globalStatus);
+  return beginOnReservedChannel(m, channel, type, purpose);
 }
 
 /** As pushBegin; the push starts after what is in the tracker, which loses its completed entries. */
 export function pushBeginAcquire(m: Model, gpu: number, type: number, purpose: number, tracker: Tracker): Push {
-  const push = beginOnReservedChannel(m, channelReserveType(m, gpu, type), type, purpose);
-  pushAcquireTracker(m, push, tracker);
+  const push = pushBegin(m, gpu, type, purpose);
+  if (push.status === NV_OK) pushAcquireTracker(m, push, tracker);
   return push;
 }
 
 /** Begins a push of copies from `gpu` to `peer`, GPU indices (uvm_push_begin_acquire_gpu_to_gpu). */
 export function pushBeginGpuToGpuAcquire(m: Model, gpu: number, peer: number, purpose: number, tracker: Tracker): Push {
   assert(peer !== gpu, 'a peer is another GPU');
-  const push = beginOnReservedChannel(m, channelReserveGpuToGpu(m, gpu, peer), CHANNEL_TYPE_GPU_TO_GPU, purpose);
-  pushAcquireTracker(m, push, tracker);
+  const channel = channelReserveGpuToGpu(m, gpu, peer);
+  if (channel === null) return failedPush(m, gpu, m.globalStatus);
+  const push = beginOnReservedChannel(m, channel, CHANNEL_TYPE_GPU_TO_GPU, purpose);
+  if (push.status === NV_OK) pushAcquireTracker(m, push, tracker);
   return push;
 }
 
 /** Begins a push on one channel, by id; waits while it is full (uvm_push_begin_on_channel). */
 export function pushBeginOnChannel(m: Model, channel: number, purpose: number): Push {
   const reserved = channelGet(m, channel);
-  channelReserve(m, reserved, 1);
+  const status = channelReserve(m, reserved, 1);
+  if (status !== NV_OK) return failedPush(m, reserved.gpu, status);
   return beginOnReservedChannel(m, reserved, CHANNEL_TYPE_ANY, purpose);
 }
 

@@ -12,6 +12,7 @@ import { assert } from '../../base/assert.ts';
 import {
   maskAnd,
   maskAndNot,
+  maskClearRegion,
   maskContainsRegion,
   maskCopy,
   maskDifference,
@@ -168,6 +169,7 @@ function zeroNewGpuChunk(
   while (page < outer) {
     const end = maskNextSet(anywhere, o, page, outer);
     open ??= pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_GPU_INTERNAL, PURPOSE_MEMSET, block.tracker);
+    if (open.status !== NV_OK) return open;
     pushMemset(m, open, gpuId, block.startPage + page, end - page);
     page = maskNextClear(anywhere, o, end, outer);
   }
@@ -223,6 +225,12 @@ function blockPopulatePagesGpu(
       m.res.why.populate?.(block, gpuId, first, outer - first, zeroed);
     }
     push = zeroNewGpuChunk(m, block, gpuId, first, outer, w, C_TMP, push);
+    if (push !== null && push.status !== NV_OK) {
+      // block_populate_gpu_chunk gives the chunk back.
+      gpu.vidmemUsed -= bytes;
+      maskClearRegion(state.w, G_ALLOCATED, first, outer);
+      return push.status;
+    }
     page = maskNextSet(w, C_POPULATE, outer, block.n);
   }
   if (push !== null) {
@@ -315,6 +323,10 @@ function copyBetween(
   const contiguous = isBlockPhysContig(block, source) && isBlockPhysContig(block, destination);
   context.allInvolvedProcessors |= (1 << destination) | (1 << source);
   const push = copyBeginPush(m, block, destination, source);
+  if (push.status !== NV_OK) {
+    context.status = push.status;
+    return 0;
+  }
   toolsMigrationBegin(m);
   pushTimestamp(m, push);
   let first = maskNextSet(w, C_SOURCE, 0, block.n);
@@ -389,6 +401,7 @@ function copyFromMask(
       stagedHop,
       localTracker,
     );
+    if (context.status !== NV_OK) break;
     if (migrated >= 0) maskOr(w, migrated, w, C_SOURCE);
   }
   return copied;
@@ -450,7 +463,7 @@ function blockCopyResidentPages(
         false,
         missing,
       );
-      if (staged) {
+      if (staged && context.status === NV_OK) {
         copyStaged(m, block, context, destination, direct, prefetch, prefetchOffset, copyMode);
       }
     }
@@ -476,9 +489,10 @@ function copyStaged(
   copyFromMask(m, block, context, CPU_ID, sources, C_STAGED, -1, prefetch, prefetchOffset, copyMode, true, pages);
   trackerAddTracker(block.tracker, localTracker);
   trackerClear(localTracker);
+  if (context.status !== NV_OK) return;
   maskDifference(w, C_SOURCE, w, C_STAGED, w, C_MIGRATED);
   copyBetween(m, block, context, destination, CPU_ID, prefetch, prefetchOffset, copyMode, false, localTracker);
-  maskOr(w, C_MIGRATED, w, C_SOURCE);
+  if (context.status === NV_OK) maskOr(w, C_MIGRATED, w, C_SOURCE);
 }
 
 /**
@@ -498,6 +512,7 @@ export function vaBlockMakeResidentCopy(
 ): number {
   const w = context.w;
   context.cause = cause;
+  context.status = NV_OK;
   if (m.res.why !== null) m.res.why.makeResident?.(block, destination, pw, po, cause, false);
   if (destination !== CPU_ID) vaBlockGpuStateGetAlloc(block, destination);
   const dw = residentWords(block, destination) as Uint32Array;
@@ -512,10 +527,11 @@ export function vaBlockMakeResidentCopy(
       toolsRecordReadDuplicateInvalidate(m, block.startPage + p, destination);
     }
   }
+  if (context.status !== NV_OK) return context.status;
   const status = blockPopulatePages(m, block, context, destination, pw, po);
   if (status !== NV_OK) return status;
   blockCopyResidentPages(m, block, context, destination, pw, po, prefetch, prefetchOffset, false);
-  return NV_OK;
+  return context.status;
 }
 
 /** block_copy_set_first_touch_residency: pages of the mask that live nowhere now live at the destination. */
@@ -637,6 +653,7 @@ export function vaBlockMakeResidentReadDuplicate(
 ): number {
   const w = context.w;
   context.cause = cause;
+  context.status = NV_OK;
   assert(cause !== CAUSE_EVICTION, 'eviction never duplicates');
   if (m.res.why !== null) m.res.why.makeResident?.(block, destination, pw, po, cause, true);
   if (destination !== CPU_ID) vaBlockGpuStateGetAlloc(block, destination);
@@ -646,9 +663,11 @@ export function vaBlockMakeResidentReadDuplicate(
     maskAnd(w, C_UNMAP, residentWords(block, id) as Uint32Array, residentOffset(id));
     if (!maskIsEmpty(w, C_UNMAP)) prepReadDuplicateMapping(m, block, context, id);
   }
+  if (context.status !== NV_OK) return context.status;
   const status = blockPopulatePages(m, block, context, destination, pw, po);
   if (status !== NV_OK) return status;
   blockCopyResidentPages(m, block, context, destination, pw, po, prefetch, prefetchOffset, true);
+  if (context.status !== NV_OK) return context.status;
 
   if (maskDifference(w, C_EXTRA, pw, po, w, C_MIGRATED))
     setFirstTouchResidency(block, context, destination, w, C_EXTRA);
