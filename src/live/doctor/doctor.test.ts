@@ -9,6 +9,7 @@ import {
   NO_DRIVER,
   statusText,
 } from '../../../test/support/fake_machine.ts';
+import { MODULE_PARAMETERS } from '../../model/uvm/params.ts';
 import { diagnose, hindrances } from './doctor.ts';
 import type { Finding, FindingState, Topic } from './finding.ts';
 import { gatherFacts } from './machine_facts.ts';
@@ -46,7 +47,7 @@ describe('whole machines', () => {
     expect(hindrances(findings)).toEqual([]);
     expect(findings.map(({ what }) => what)).toEqual(
       expect.arrayContaining([
-        'driver 580.105.08: its branch was checked on hardware',
+        'driver 580.105.08: its branch was checked on hardware (580.159.04)',
         '/dev/nvidia-uvm-tools (crw-rw-rw-, user 0, group root) can be opened for reading and writing',
         'GPU 0: NVIDIA H200, uuid 00112233445566778899aabbccddeeff',
         '/usr/lib/x86_64-linux-gnu/libcuda.so.1',
@@ -54,6 +55,29 @@ describe('whole machines', () => {
         'transparent huge pages: madvise',
         'Linux 6.8.0-60-generic answers the call',
         'user 1000 without CAP_SYS_PTRACE; kernel.yama.ptrace_scope is 1',
+      ]),
+    );
+  });
+
+  it('finds all of a machine that recordings were made on', async () => {
+    const files = {
+      [YAMA]: null,
+      '/proc/sys/kernel/osrelease': '6.18.44\n',
+      '/proc/devices': 'Character devices:\n195 nvidia\n238 nvidia-uvm\n\nBlock devices:\n254 virtblk\n',
+      '/proc/driver/nvidia/gpus/0000:01:00.0/information': 'Model: \t\t NVIDIA H100 80GB HBM3\n',
+      '/sys/module/nvidia_uvm/version': '580.159.04\n',
+    };
+    const nodes = {
+      '/dev/nvidia-uvm': { character: true, major: 238, minor: 0 },
+      '/dev/nvidia-uvm-tools': { character: true, major: 238, minor: 1 },
+    };
+    const findings = await findingsOf({ files, nodes });
+    expect(findings.filter(({ state }) => state !== 'ok')).toEqual([]);
+    expect(findings.map(({ what }) => what)).toEqual(
+      expect.arrayContaining([
+        'driver 580.159.04: checked on hardware',
+        'GPU 0: NVIDIA H100 80GB HBM3, uuid not told before its first use',
+        'user 1000 without CAP_SYS_PTRACE; this kernel has no Yama',
       ]),
     );
   });
@@ -112,7 +136,8 @@ describe('whole machines', () => {
 
 describe('the driver', () => {
   it.each([
-    ['580.159.04', 'ok', 'checked on hardware'],
+    ['580.159.04', 'ok', ': checked on hardware'],
+    ['580.105.08', 'ok', 'its branch was checked on hardware (580.159.04)'],
     ['595.45.04', 'ok', 'by its source'],
     ['590.48.01', 'limited', 'unverified'],
     ['535.288.01', 'limited', 'unverified'],
@@ -145,10 +170,30 @@ describe('the driver', () => {
     };
     expect((await of('parameters', { files })).map(({ state, what }) => [state, what])).toEqual([
       ['limited', expect.stringContaining('uvm_enable_va_space_mm=0')],
-      ['limited', 'not as in driver 580.105.08 by default: uvm_perf_prefetch_threshold=75 (default 51)'],
+      [
+        'limited',
+        'not as in driver 580.105.08 by default: uvm_disable_hmm=Y (default 0), ' +
+          'uvm_perf_prefetch_threshold=75 (default 51)',
+      ],
       ['ok', expect.stringContaining('uvm_enable_builtin_tests=1')],
     ]);
     expect(await hindered({ files })).toEqual([]);
+  });
+
+  it('knows all defaults as /sys spells them, and names any other value', async () => {
+    const files: Record<string, string> = { [`${PARAMETERS}/uvm_of_another_branch`]: '7\n' };
+    for (const [name, info] of Object.entries(MODULE_PARAMETERS)) {
+      files[`${PARAMETERS}/${name}`] = `${info.type === 'bool' ? 'N' : info.default}\n`;
+    }
+    expect((await of('parameters', { files })).map(({ state, what }) => [state, what])).toEqual([
+      ['ok', 'all that the model knows have their defaults'],
+      ['ok', "uvm_enable_builtin_tests=0: the driver's own tests cannot be called, as usual"],
+    ]);
+    const forced = { ...files, [`${PARAMETERS}/uvm_fault_force_sysmem`]: '1\n', [`${PARAMETERS}/uvm_ats_mode`]: '?\n' };
+    expect((await of('parameters', { files: forced }))[0]).toMatchObject({
+      state: 'limited',
+      what: expect.stringMatching(/: uvm_ats_mode=\? \(default 1\), uvm_fault_force_sysmem=1 \(default 0\)$/),
+    });
   });
 });
 
@@ -318,6 +363,37 @@ describe('a process', () => {
     expect(findings[3].what).toContain('process 99 traces it');
   });
 
+  it('cannot where the kernel refuses the weaker look at its links, whatever the rules that can be seen say', async () => {
+    const facts = await gatherFacts(fakeMachine(user({ files: { [SELF]: statusText({ permitted: '80000' }) } })));
+    const refused = { ...facts, process: { ...facts.process!, uvmFds: { errno: 'EACCES' } } };
+    const [, attached] = diagnose(facts).filter(({ topic }) => topic === 'process');
+    expect(attached).toMatchObject({ state: 'ok', what: 'its descriptors may be taken, with CAP_SYS_PTRACE' });
+    const [, attach, list] = diagnose(refused).filter(({ topic }) => topic === 'process');
+    expect(attach).toMatchObject({ state: 'missing', rule: expect.stringContaining('a security module') });
+    expect(list).toMatchObject({ state: 'unknown', what: expect.stringContaining('EACCES') });
+    // Where a rule that can be seen refuses it, that one is named.
+    const bound = { ...refused, yama: { value: 3 } };
+    expect(diagnose(bound).filter(({ topic }) => topic === 'process')[1].rule).toContain('ptrace_scope is 3');
+  });
+
+  it('is asked for by its own number, not by that of a thread', async () => {
+    const findings = await of('process', user({ files: status(`Tgid:\t4700\n${statusText()}`) }));
+    expect(findings).toEqual([expect.objectContaining({ state: 'missing', todo: 'give the process: --pid 4700' })]);
+    expect(await of('process', user({ files: status(`Tgid:\t4711\n${statusText()}`) }))).toHaveLength(3);
+  });
+
+  it('is not guessed about where its status lacks a line', async () => {
+    const lacking = statusText().replace(/^CapPrm:.*\n/m, '');
+    expect(await attach({ files: status(lacking) })).toMatchObject({
+      state: 'unknown',
+      what: '/proc/4711/status cannot be read (no line CapPrm)',
+    });
+    expect((await of('rights', { files: { [SELF]: lacking } }))[0]).toMatchObject({
+      state: 'unknown',
+      what: '/proc/self/status cannot be read (no line CapPrm)',
+    });
+  });
+
   it('has to be there', async () => {
     expect(await of('process', { from: { pid: 12 } })).toHaveLength(1);
     expect(await hindered({ from: { pid: 12 } })).toEqual(['process']);
@@ -345,6 +421,19 @@ describe('the rest', () => {
     const files = { ...there, '/opt/mine/libcuda.so.1': '' };
     const from = { env: { LD_LIBRARY_PATH: 'relative:/opt/mine' } };
     expect((await of('libcuda', { files, from }))[0].what).toBe('/opt/mine/libcuda.so.1, /opt/nvidia/libcuda.so.1');
+  });
+
+  it('finds libcuda where the loader has to be told of it', async () => {
+    const files = { '/usr/lib/x86_64-linux-gnu/libcuda.so.1': null, '/usr/local/nvidia/lib64/libcuda.so.1': '' };
+    expect((await of('libcuda', { files }))[0]).toMatchObject({
+      state: 'limited',
+      todo: 'export LD_LIBRARY_PATH=/usr/local/nvidia/lib64',
+    });
+    const env = { LD_LIBRARY_PATH: '/usr/local/nvidia/lib64' };
+    expect((await of('libcuda', { files, from: { env } }))[0]).toMatchObject({
+      state: 'ok',
+      what: '/usr/local/nvidia/lib64/libcuda.so.1',
+    });
   });
 
   it('says what cannot be read, with the errno', async () => {

@@ -183,8 +183,25 @@ function idsProblem(
   return null;
 }
 
-/** Whether its descriptors may be taken. */
+/**
+ * Whether its descriptors may be taken, by the rules that can be seen. Reading its links needs less than that: where
+ * the kernel refuses it although these rules allow more, another rule is at work.
+ */
 function attachFinding(facts: MachineFacts, target: ProcessFacts): Finding {
+  const finding = rulesFinding(facts, target);
+  const { pid, uvmFds } = target;
+  const refused = 'errno' in uvmFds && (uvmFds.errno === 'EACCES' || uvmFds.errno === 'EPERM');
+  if (finding.state !== 'ok' || !refused) return finding;
+  return {
+    topic: 'process',
+    state: 'missing',
+    what: `this user may not take the descriptors of process ${pid}: already /proc/${pid}/fd is refused (${uvmFds.errno})`,
+    rule: 'none of ids, capabilities and Yama: a security module (AppArmor, SELinux), or a kernel that guards this process',
+    todo: 'see what the kernel log says of it (dmesg, ausearch -m avc); or start the program with uvmlab record -- COMMAND',
+  };
+}
+
+function rulesFinding(facts: MachineFacts, target: ProcessFacts): Finding {
   const topic = 'process';
   const { pid } = target;
   const power = powerOf(facts, topic);
@@ -257,6 +274,17 @@ export function processFindings(facts: MachineFacts, target: ProcessFacts): Find
     ];
   }
   const its = known(status);
+  if (its !== null && its.group !== null && its.group !== pid) {
+    return [
+      {
+        topic,
+        state: 'missing',
+        what: `${pid} is a thread of process ${its.group}`,
+        rule: 'descriptors are taken from a process by its own number',
+        todo: `give the process: --pid ${its.group}`,
+      },
+    ];
+  }
   const whose = its === null ? '' : `, of user ${its.uid.effective}`;
   const named: Finding = {
     topic,
