@@ -149,7 +149,8 @@ function dumpable(target: ProcessFacts, status: ProcessStatus): boolean | null {
   return owner === 0 ? null : true;
 }
 
-const ROOT_MAY = `${GIVE_CAPABILITY}; or start the program with uvmlab record -- COMMAND`;
+const START_IT = 'start the program with uvmlab record -- COMMAND';
+const ROOT_MAY = `${GIVE_CAPABILITY}; or ${START_IT}`;
 
 /** Why a process without the capability may not look into the target under scope 0; null when it may. */
 function idsProblem(
@@ -192,12 +193,13 @@ function attachFinding(facts: MachineFacts, target: ProcessFacts): Finding {
   const { pid, uvmFds } = target;
   const refused = 'errno' in uvmFds && (uvmFds.errno === 'EACCES' || uvmFds.errno === 'EPERM');
   if (finding.state !== 'ok' || !refused) return finding;
+  const what = `this user may not take the descriptors of process ${pid}`;
   return {
     topic: 'process',
     state: 'missing',
-    what: `this user may not take the descriptors of process ${pid}: already /proc/${pid}/fd is refused (${uvmFds.errno})`,
-    rule: 'none of ids, capabilities and Yama: a security module (AppArmor, SELinux), or a kernel that guards this process',
-    todo: 'see what the kernel log says of it (dmesg, ausearch -m avc); or start the program with uvmlab record -- COMMAND',
+    what: `${what}: the kernel refuses already to show /proc/${pid}/fd (${uvmFds.errno})`,
+    rule: 'not ids, capabilities or Yama, which would allow it: a security module (AppArmor, SELinux) or the like',
+    todo: `see what the kernel log says of it (dmesg, ausearch -m avc); or ${START_IT}`,
   };
 }
 
