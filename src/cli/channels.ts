@@ -4,9 +4,9 @@ import { EXIT_CODES } from './command.ts';
 import { addParameter } from './run.ts';
 
 const DETAILS = `
-Shows the channels of a machine: which pool and copy engine each belongs to, what types of push its pool serves, and how
-many GPFIFO entries it has. With FILE, a scenario is run, and each channel's use is shown beside it: its pushes, how long
-it was busy, and what the pushes were for.
+Shows the channels of a machine: which pool and copy engine each belongs to, what types of push its pool serves, and
+how many GPFIFO entries it has. With FILE, a scenario is run, and each channel's use is shown beside it: its pushes,
+how long it was busy, and what the pushes were for.
 `;
 
 const EXAMPLES = `

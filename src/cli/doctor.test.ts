@@ -11,7 +11,9 @@ const cli = captureCli();
 describe('doctor', () => {
   it('prints a desktop without colours and exits with 0', async () => {
     expect(await runDoctor({}, fakeMachine())).toBe(0);
-    expect(cli.out).toContain('driver             ok       driver 580.105.08: its branch was checked on hardware\n');
+    expect(cli.out).toContain(
+      'driver             ok       driver 580.105.08: its branch was checked on hardware (580.159.04)\n',
+    );
     expect(cli.out).toContain('rule: kernel.yama.ptrace_scope is 1: ');
     expect(cli.out.endsWith('Everything that recording needs is there: uvmlab record -- COMMAND\n')).toBe(true);
     expect(cli.out).not.toContain('\u001b');

@@ -21,7 +21,8 @@ import { uvmMigrate } from '../model/uvm/migrate.ts';
 import type { ModuleParameters } from '../model/uvm/params.ts';
 import { policySetAccessedBy, policySetPreferredLocation, policySetReadDuplication } from '../model/uvm/policy.ts';
 import { CPU_ID, INVALID_ID } from '../model/uvm/processors.ts';
-import { NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED } from '../model/uvm/status.ts';
+import { EndlessWaitError } from '../model/uvm/spin_loop.ts';
+import { NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED, statusName } from '../model/uvm/status.ts';
 import { toolsFlush } from '../model/uvm/tools.ts';
 import { vaSpaceMunmap } from '../model/uvm/va_range.ts';
 import { processorName, vaSpaceMmap } from '../model/uvm/va_space.ts';
@@ -79,6 +80,8 @@ function attach(run: Run): Run {
 
 function advise(run: Run, step: AdviseStep): number {
   const { m, space, scenario } = run;
+  // As every ioctl of the driver.
+  if (m.globalStatus !== NV_OK) return m.globalStatus;
   const base = scenario.allocations[step.buffer].firstPage;
   const start = base + step.offset / 4096;
   const outer = start + step.length / 4096;
@@ -100,6 +103,7 @@ function advise(run: Run, step: AdviseStep): number {
 
 function prefetch(run: Run, step: PrefetchStep): number {
   const { m, space, scenario } = run;
+  if (m.globalStatus !== NV_OK) return m.globalStatus;
   const start = scenario.allocations[step.buffer].firstPage + step.offset / 4096;
   return uvmMigrate(m, space, start, start + step.length / 4096, step.to);
 }
@@ -221,9 +225,14 @@ export function advanceRun(run: Run, budget = Number.POSITIVE_INFINITY): boolean
   try {
     const thread = threadCreate(m, 'program', program(run, budget));
     while (m.k.threads[thread].status !== THREAD_DONE && runNextEvent(m));
+    if (m.k.threads[thread].status !== THREAD_DONE) {
+      const status = `the driver's global status is ${statusName(m.globalStatus)}`;
+      fail(run, `the program waits for the driver, which has nothing more to do: ${status}`);
+    }
   } catch (error) {
-    if (!(error instanceof StepError)) throw error;
-    state.error = error.message;
+    if (error instanceof StepError) state.error = error.message;
+    else if (error instanceof EndlessWaitError) state.error = `steps[${state.step}]: ${error.message}`;
+    else throw error;
   }
   return state.error !== null || state.step >= run.scenario.steps.length;
 }

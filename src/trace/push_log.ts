@@ -27,6 +27,8 @@ export interface PushEntry {
   /** What it waited for on the GPU, at most 16, by channel and value. */
   acquires: { gpu: string; channel: number; value: number }[];
   methods: number;
+  /** As the driver's methods would take in the pushbuffer. */
+  bytes: number;
   begin: number;
   end: number;
   started: number;
@@ -50,6 +52,8 @@ export function createPushLog(): PushLog {
   const entries: PushEntry[] = [];
   /** Pushes whose entries were not collected, by channel and value. */
   const waiting = new Map<string, PushEntry>();
+  /** When the last callback of each channel ran. */
+  const noticed = new Map<number, number>();
   const key = (channel: number, value: number): string => `${channel} ${value}`;
   const watch: PushWatch = {
     ended: (m: Model, push, gpfifo) => {
@@ -73,6 +77,7 @@ export function createPushLog(): PushLog {
         trackingSemaphoreValue: push.trackingValue,
         acquires,
         methods: push.methods,
+        bytes: push.bytes,
         begin: push.begin,
         end: push.end,
         started: push.start,
@@ -88,7 +93,11 @@ export function createPushLog(): PushLog {
     collected: (m, channel, value, hasCallback) => {
       const entry = waiting.get(key(channel, value));
       waiting.delete(key(channel, value));
-      if (entry !== undefined && hasCallback) entry.noticed = m.k.now;
+      if (entry === undefined || !hasCallback) return;
+      // A thread that collects may have a clock behind that of the one before it, or of the one that let the GPU go on
+      // (ARCHITECTURE.md: actors run until they yield). It does not look before what it sees.
+      entry.noticed = Math.max(m.k.now, entry.completed, noticed.get(channel) ?? 0);
+      noticed.set(channel, entry.noticed);
     },
   };
   return { entries, watch };

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import {
   ALL_CAPABILITIES,
-  cudaProgram,
   DOCKER_CAPABILITIES,
   type FakeMachine,
   type FakeNode,
@@ -9,6 +8,7 @@ import {
   NO_DRIVER,
   statusText,
 } from '../../../test/support/fake_machine.ts';
+import { MODULE_PARAMETERS } from '../../model/uvm/params.ts';
 import { diagnose, hindrances } from './doctor.ts';
 import type { Finding, FindingState, Topic } from './finding.ts';
 import { gatherFacts } from './machine_facts.ts';
@@ -46,7 +46,7 @@ describe('whole machines', () => {
     expect(hindrances(findings)).toEqual([]);
     expect(findings.map(({ what }) => what)).toEqual(
       expect.arrayContaining([
-        'driver 580.105.08: its branch was checked on hardware',
+        'driver 580.105.08: its branch was checked on hardware (580.159.04)',
         '/dev/nvidia-uvm-tools (crw-rw-rw-, user 0, group root) can be opened for reading and writing',
         'GPU 0: NVIDIA H200, uuid 00112233445566778899aabbccddeeff',
         '/usr/lib/x86_64-linux-gnu/libcuda.so.1',
@@ -54,6 +54,29 @@ describe('whole machines', () => {
         'transparent huge pages: madvise',
         'Linux 6.8.0-60-generic answers the call',
         'user 1000 without CAP_SYS_PTRACE; kernel.yama.ptrace_scope is 1',
+      ]),
+    );
+  });
+
+  it('finds all of a machine that recordings were made on', async () => {
+    const files = {
+      [YAMA]: null,
+      '/proc/sys/kernel/osrelease': '6.18.44\n',
+      '/proc/devices': 'Character devices:\n195 nvidia\n238 nvidia-uvm\n\nBlock devices:\n254 virtblk\n',
+      '/proc/driver/nvidia/gpus/0000:01:00.0/information': 'Model: \t\t NVIDIA H100 80GB HBM3\n',
+      '/sys/module/nvidia_uvm/version': '580.159.04\n',
+    };
+    const nodes = {
+      '/dev/nvidia-uvm': { character: true, major: 238, minor: 0 },
+      '/dev/nvidia-uvm-tools': { character: true, major: 238, minor: 1 },
+    };
+    const findings = await findingsOf({ files, nodes });
+    expect(findings.filter(({ state }) => state !== 'ok')).toEqual([]);
+    expect(findings.map(({ what }) => what)).toEqual(
+      expect.arrayContaining([
+        'driver 580.159.04: checked on hardware',
+        'GPU 0: NVIDIA H100 80GB HBM3, uuid not told before its first use',
+        'user 1000 without CAP_SYS_PTRACE; this kernel has no Yama',
       ]),
     );
   });
@@ -112,7 +135,8 @@ describe('whole machines', () => {
 
 describe('the driver', () => {
   it.each([
-    ['580.159.04', 'ok', 'checked on hardware'],
+    ['580.159.04', 'ok', ': checked on hardware'],
+    ['580.105.08', 'ok', 'its branch was checked on hardware (580.159.04)'],
     ['595.45.04', 'ok', 'by its source'],
     ['590.48.01', 'limited', 'unverified'],
     ['535.288.01', 'limited', 'unverified'],
@@ -145,10 +169,30 @@ describe('the driver', () => {
     };
     expect((await of('parameters', { files })).map(({ state, what }) => [state, what])).toEqual([
       ['limited', expect.stringContaining('uvm_enable_va_space_mm=0')],
-      ['limited', 'not as in driver 580.105.08 by default: uvm_perf_prefetch_threshold=75 (default 51)'],
+      [
+        'limited',
+        'not as in driver 580.105.08 by default: uvm_disable_hmm=Y (default 0), ' +
+          'uvm_perf_prefetch_threshold=75 (default 51)',
+      ],
       ['ok', expect.stringContaining('uvm_enable_builtin_tests=1')],
     ]);
     expect(await hindered({ files })).toEqual([]);
+  });
+
+  it('knows all defaults as /sys spells them, and names any other value', async () => {
+    const files: Record<string, string> = { [`${PARAMETERS}/uvm_of_another_branch`]: '7\n' };
+    for (const [name, info] of Object.entries(MODULE_PARAMETERS)) {
+      files[`${PARAMETERS}/${name}`] = `${info.type === 'bool' ? 'N' : info.default}\n`;
+    }
+    expect((await of('parameters', { files })).map(({ state, what }) => [state, what])).toEqual([
+      ['ok', 'all that the model knows have their defaults'],
+      ['ok', "uvm_enable_builtin_tests=0: the driver's own tests cannot be called, as usual"],
+    ]);
+    const forced = { ...files, [`${PARAMETERS}/uvm_fault_force_sysmem`]: '1\n', [`${PARAMETERS}/uvm_ats_mode`]: '?\n' };
+    expect((await of('parameters', { files: forced }))[0]).toMatchObject({
+      state: 'limited',
+      what: expect.stringMatching(/: uvm_ats_mode=\? \(default 1\), uvm_fault_force_sysmem=1 \(default 0\)$/),
+    });
   });
 });
 
@@ -260,72 +304,6 @@ describe('rights to look into processes', () => {
   });
 });
 
-describe('a process', () => {
-  const user = (change: FakeMachine = {}) => cudaProgram(4711, { ...change, files: { ...scope(0), ...change.files } });
-  const status = (text: string) => ({ '/proc/4711/status': text });
-  const attach = async (change: FakeMachine): Promise<Finding> => (await of('process', user(change)))[1];
-
-  it('can be recorded under scope 0 by the same user', async () => {
-    expect((await of('process', user())).map(({ state, what }) => [state, what])).toEqual([
-      ['ok', 'process 4711 (python3), of user 1000'],
-      ['ok', 'its descriptors may be taken'],
-      ['ok', 'it has /dev/nvidia-uvm open: descriptors 7'],
-    ]);
-    expect(await hindered(user())).toEqual([]);
-  });
-
-  it('can be recorded under scope 1 or 2 with the capability alone', async () => {
-    const capable = { [SELF]: statusText({ permitted: '80000' }) };
-    for (const yama of [1, 2]) {
-      expect(await attach({ files: scope(yama) })).toMatchObject({
-        state: 'missing',
-        rule: expect.stringContaining(`kernel.yama.ptrace_scope is ${yama}`),
-      });
-      expect((await attach({ files: { ...scope(yama), ...capable } })).state).toBe('ok');
-    }
-    expect((await attach({ files: { ...scope(3), ...capable } })).state).toBe('missing');
-    expect(await hindered(user({ files: scope(1) }))).toEqual(['process']);
-  });
-
-  it('cannot where one of its ids is another, it is not dumpable, or it has more capabilities', async () => {
-    const ids = await attach({ files: status(statusText({ ids: '1001 1001 1001 1001' })) });
-    expect(ids.rule).toContain('user 1001');
-    expect((await attach({ files: status(statusText({ gids: '1000 1000 100 1000' })) })).rule).toContain('all ids');
-    const capable = await attach({ files: status(statusText({ permitted: '1' })) });
-    expect(capable.rule).toContain('capabilities');
-    const links = { '/proc/4711/fd/7': '/dev/zero', '/proc/4711/ns/user': 'user:[1]' };
-    const hidden = { links: { ...links }, nodes: { '/proc/4711/fd': { uid: 0 } } };
-    expect((await attach(hidden)).rule).toContain('not dumpable');
-    expect((await attach({ links })).rule).toContain('another user namespace');
-    for (const one of [ids, capable]) expect(one.state).toBe('missing');
-  });
-
-  it('does not guess whether a process of root is dumpable', async () => {
-    const root = statusText({ ids: ROOT, permitted: DOCKER_CAPABILITIES });
-    const change: FakeMachine = {
-      files: { [SELF]: root, ...status(root) },
-      links: { '/proc/4711/fd/7': '/dev/zero' },
-      nodes: { '/proc/4711/fd': { uid: 0 } },
-    };
-    expect((await attach(change)).state).toBe('unknown');
-    expect((await attach({ ...change, links: {} })).state).toBe('ok');
-  });
-
-  it('has to have the driver open, and may be traced', async () => {
-    const change = { links: { '/proc/4711/fd/7': '/dev/zero' }, files: status(statusText({ tracer: 99 })) };
-    const findings = await of('process', user(change));
-    expect(findings[2]).toMatchObject({ state: 'missing', what: expect.stringContaining('no open /dev/nvidia-uvm') });
-    expect(findings[3].what).toContain('process 99 traces it');
-  });
-
-  it('has to be there', async () => {
-    expect(await of('process', { from: { pid: 12 } })).toHaveLength(1);
-    expect(await hindered({ from: { pid: 12 } })).toEqual(['process']);
-    const zombie = { '/proc/4711/stat': '4711 (a) Z 1 1 1\n' };
-    expect((await of('process', user({ files: zombie })))[0].state).toBe('missing');
-  });
-});
-
 describe('the rest', () => {
   it('asks for Node 20.19 and koffi', async () => {
     expect((await of('Node', { from: { nodeVersion: '20.18.3' } }))[0].state).toBe('missing');
@@ -345,6 +323,19 @@ describe('the rest', () => {
     const files = { ...there, '/opt/mine/libcuda.so.1': '' };
     const from = { env: { LD_LIBRARY_PATH: 'relative:/opt/mine' } };
     expect((await of('libcuda', { files, from }))[0].what).toBe('/opt/mine/libcuda.so.1, /opt/nvidia/libcuda.so.1');
+  });
+
+  it('finds libcuda where the loader has to be told of it', async () => {
+    const files = { '/usr/lib/x86_64-linux-gnu/libcuda.so.1': null, '/usr/local/nvidia/lib64/libcuda.so.1': '' };
+    expect((await of('libcuda', { files }))[0]).toMatchObject({
+      state: 'limited',
+      todo: 'export LD_LIBRARY_PATH=/usr/local/nvidia/lib64',
+    });
+    const env = { LD_LIBRARY_PATH: '/usr/local/nvidia/lib64' };
+    expect((await of('libcuda', { files, from: { env } }))[0]).toMatchObject({
+      state: 'ok',
+      what: '/usr/local/nvidia/lib64/libcuda.so.1',
+    });
   });
 
   it('says what cannot be read, with the errno', async () => {

@@ -2,6 +2,7 @@
  * From the facts of a machine to what they mean for working with the real driver: what is there, what is missing, which
  * rule blocks it and what to do. Nothing is looked at here, so that a test can ask about any machine.
  */
+import { posix } from 'node:path';
 import { platformProblem } from '../../device/linux/ffi.ts';
 import { driverFindings, inContainer } from './doctor_driver.ts';
 import { processFindings, rightsFindings } from './doctor_rights.ts';
@@ -68,9 +69,17 @@ function containerFinding(facts: MachineFacts): Finding {
 
 function libcudaFinding({ libcuda }: MachineFacts): Finding {
   const topic = 'libcuda';
-  const { found, cacheErrno } = libcuda;
+  const { found, aside, cacheErrno } = libcuda;
   if (found.length > 0) return { topic, state: 'ok', what: found.join(', ') };
   const where = 'in LD_LIBRARY_PATH and the usual folders';
+  if (aside.length > 0) {
+    return {
+      topic,
+      state: 'limited',
+      what: `${aside.join(', ')}, which the loader may not find: it is in a folder of its own`,
+      todo: `export LD_LIBRARY_PATH=${posix.dirname(aside[0])}`,
+    };
+  }
   if (cacheErrno !== null && cacheErrno !== 'ENOENT') {
     return {
       topic,

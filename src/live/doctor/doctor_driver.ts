@@ -1,5 +1,5 @@
 /** Findings about the driver: its version, its module, its device nodes, its parameters and GPUs. */
-import { MODULE_PARAMETERS } from '../../model/uvm/params.ts';
+import { MODULE_PARAMETERS, type ParameterName, parseModuleParameters } from '../../model/uvm/params.ts';
 import { absent, type Finding, unreadable } from './finding.ts';
 import type { MachineFacts, NodeFacts } from './machine_facts.ts';
 import { known, type NodeStat } from './system_files.ts';
@@ -14,11 +14,19 @@ const GIVE_NODES =
 const MAKE_NODES =
   'as root: nvidia-modprobe -u -c=0, which loads the module and makes its nodes; or run any CUDA program once';
 
+const CHECKED_VERSION = '580.159.04';
+
+function checkedText(version: string): string {
+  return version === CHECKED_VERSION
+    ? 'checked on hardware'
+    : `its branch was checked on hardware (${CHECKED_VERSION})`;
+}
+
 /** How far the ioctls and events that the client uses are known for a branch of the driver. */
 function branchFinding(version: string): Finding {
   const branch = version.split('.')[0];
   const topic = 'driver';
-  if (branch === '580') return { topic, state: 'ok', what: `driver ${version}: its branch was checked on hardware` };
+  if (branch === '580') return { topic, state: 'ok', what: `driver ${version}: ${checkedText(version)}` };
   if (branch === '595') {
     return {
       topic,
@@ -144,18 +152,26 @@ function nodeFinding(facts: MachineFacts, node: NodeFacts, minor: number): Findi
   return numberFinding(facts, node, stat.value, minor) ?? openFinding(facts, node, stat.value);
 }
 
-/** Parameters of performance that are not as the driver has them by itself. */
+/** Parameters of which more is said than their value. */
+const SAID_ALONE: readonly string[] = ['uvm_enable_builtin_tests', 'uvm_enable_va_space_mm'] satisfies ParameterName[];
+
+/** The value as the driver takes it, whatever its spelling (Y is 1, 0x10 is 16); as it stands where that fails. */
+function valueInForce(name: ParameterName, text: string): number | string {
+  const parsed = parseModuleParameters({ [name]: text });
+  return parsed.ok ? parsed.params[name] : text;
+}
+
+/** Parameters of the model's list that are not as the driver has them by itself. */
 function changedParameters(parameters: Record<string, string>): string[] {
   const out: string[] = [];
-  for (const [name, info] of Object.entries(MODULE_PARAMETERS)) {
-    const value = parameters[name];
-    if (!name.startsWith('uvm_perf_') || value === undefined || value === String(info.default)) continue;
-    out.push(`${name}=${value} (default ${info.default})`);
+  for (const name of Object.keys(MODULE_PARAMETERS) as ParameterName[]) {
+    const text = parameters[name];
+    const usual = MODULE_PARAMETERS[name].default;
+    if (text === undefined || SAID_ALONE.includes(name) || valueInForce(name, text) === usual) continue;
+    out.push(`${name}=${text} (default ${usual})`);
   }
   return out;
 }
-
-const MATTER = /^uvm_(perf_.*|enable_builtin_tests|enable_va_space_mm)$/;
 
 function parameterFindings(facts: MachineFacts): Finding[] {
   const topic = 'parameters';
@@ -166,7 +182,7 @@ function parameterFindings(facts: MachineFacts): Finding[] {
   const values: Record<string, string> = {};
   const out: Finding[] = [];
   for (const [name, value] of Object.entries(facts.parameters.value)) {
-    const unread = MATTER.test(name) ? unreadable(topic, `${folder}/${name}`, value) : null;
+    const unread = Object.hasOwn(MODULE_PARAMETERS, name) ? unreadable(topic, `${folder}/${name}`, value) : null;
     if (unread !== null) out.push(unread);
     else if ('value' in value) values[name] = value.value;
   }
@@ -188,11 +204,12 @@ function parameterFindings(facts: MachineFacts): Finding[] {
       todo: 'give the model the same, with --param NAME=VALUE, where it is compared with this machine',
     });
   }
+  if (out.length === 0) out.push({ topic, state: 'ok', what: 'all that the model knows have their defaults' });
   const tests = values.uvm_enable_builtin_tests;
-  if (tests !== undefined && tests !== '0') {
-    out.push({ topic, state: 'ok', what: `uvm_enable_builtin_tests=${tests}: the driver's own tests can be called` });
+  if (tests !== undefined) {
+    const what = tests === '0' ? 'cannot be called, as usual' : 'can be called';
+    out.push({ topic, state: 'ok', what: `uvm_enable_builtin_tests=${tests}: the driver's own tests ${what}` });
   }
-  if (out.length === 0) out.push({ topic, state: 'ok', what: 'those that matter here have their defaults' });
   return out;
 }
 

@@ -149,7 +149,8 @@ function dumpable(target: ProcessFacts, status: ProcessStatus): boolean | null {
   return owner === 0 ? null : true;
 }
 
-const ROOT_MAY = `${GIVE_CAPABILITY}; or start the program with uvmlab record -- COMMAND`;
+const START_IT = 'start the program with uvmlab record -- COMMAND';
+const ROOT_MAY = `${GIVE_CAPABILITY}; or ${START_IT}`;
 
 /** Why a process without the capability may not look into the target under scope 0; null when it may. */
 function idsProblem(
@@ -183,8 +184,26 @@ function idsProblem(
   return null;
 }
 
-/** Whether its descriptors may be taken. */
+/**
+ * Whether its descriptors may be taken, by the rules that can be seen. Reading its links needs less than that: where
+ * the kernel refuses it although these rules allow more, another rule is at work.
+ */
 function attachFinding(facts: MachineFacts, target: ProcessFacts): Finding {
+  const finding = rulesFinding(facts, target);
+  const { pid, uvmFds } = target;
+  const refused = 'errno' in uvmFds && (uvmFds.errno === 'EACCES' || uvmFds.errno === 'EPERM');
+  if (finding.state !== 'ok' || !refused) return finding;
+  const what = `this user may not take the descriptors of process ${pid}`;
+  return {
+    topic: 'process',
+    state: 'missing',
+    what: `${what}: the kernel refuses already to show /proc/${pid}/fd (${uvmFds.errno})`,
+    rule: 'not ids, capabilities or Yama, which would allow it: a security module (AppArmor, SELinux) or the like',
+    todo: `see what the kernel log says of it (dmesg, ausearch -m avc); or ${START_IT}`,
+  };
+}
+
+function rulesFinding(facts: MachineFacts, target: ProcessFacts): Finding {
   const topic = 'process';
   const { pid } = target;
   const power = powerOf(facts, topic);
@@ -257,6 +276,17 @@ export function processFindings(facts: MachineFacts, target: ProcessFacts): Find
     ];
   }
   const its = known(status);
+  if (its !== null && its.group !== null && its.group !== pid) {
+    return [
+      {
+        topic,
+        state: 'missing',
+        what: `${pid} is a thread of process ${its.group}`,
+        rule: 'descriptors are taken from a process by its own number',
+        todo: `give the process: --pid ${its.group}`,
+      },
+    ];
+  }
   const whose = its === null ? '' : `, of user ${its.uid.effective}`;
   const named: Finding = {
     topic,

@@ -15,9 +15,9 @@ import {
   type NodeStat,
   openProblem,
   type ProcessStatus,
-  parseStatus,
   readLink,
   readNames,
+  readStatus,
   readText,
   type SystemFiles,
   statPath,
@@ -34,8 +34,10 @@ export interface NodeFacts {
 }
 
 export interface LibraryFacts {
-  /** Places of libcuda.so.1 that exist, in the order of the search. */
+  /** Places of libcuda.so.1 that exist and that the loader looks at, in the order of its search. */
   found: string[];
+  /** Places where it is, but the loader does not look. */
+  aside: string[];
   /** Why the loader's cache could not be read, or null. */
   cacheErrno: string | null;
 }
@@ -162,8 +164,9 @@ const LIBRARY_FOLDERS = [
   '/usr/lib64',
   '/lib64',
   '/usr/lib',
-  '/run/opengl-driver/lib',
 ];
+/** Where containers, CUDA and other systems have it; the loader looks there when it is told to. */
+const OTHER_FOLDERS = ['/usr/local/nvidia/lib64', '/usr/local/cuda/compat', '/run/opengl-driver/lib'];
 const CUDA_LIBRARY = 'libcuda.so.1';
 
 /** Where the loader would look: LD_LIBRARY_PATH, its cache, the usual folders. Nothing is loaded. */
@@ -176,8 +179,12 @@ function libraryFacts(files: SystemFiles, env: FactsFrom['env']): LibraryFacts {
     ...folders.map((folder) => `${folder}/${CUDA_LIBRARY}`),
     ...cached.map((text) => text.slice(text.indexOf('/'))),
   ];
+  const there = (paths: string[]) => [...new Set(paths)].filter((path) => known(statPath(files, path)) !== null);
+  const found = there(places);
+  const others = there(OTHER_FOLDERS.map((folder) => `${folder}/${CUDA_LIBRARY}`));
   return {
-    found: [...new Set(places)].filter((path) => known(statPath(files, path)) !== null),
+    found,
+    aside: others.filter((path) => !found.includes(path)),
     cacheErrno: 'errno' in cache ? cache.errno : null,
   };
 }
@@ -218,7 +225,7 @@ function versionFacts(
 function rightsFacts(files: SystemFiles): Pick<MachineFacts, 'yama' | 'self' | 'uidMap' | 'userNamespace'> {
   return {
     yama: mapFact(readText(files, '/proc/sys/kernel/yama/ptrace_scope'), (text) => Number(text)),
-    self: mapFact(readText(files, '/proc/self/status'), parseStatus),
+    self: readStatus(files, '/proc/self/status'),
     uidMap: mapFact(readText(files, '/proc/self/uid_map'), (text) =>
       text
         .split('\n')

@@ -2,7 +2,7 @@
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** A value, or the name of the errno with which reading it failed (ENOENT, EACCES, ...). */
+/** A value, or the name of the errno with which reading it failed (ENOENT, EACCES, ...), or what its text lacks. */
 export type Fact<T> = { value: T } | { errno: string };
 
 /** What a folder entry is, as stat says. */
@@ -101,6 +101,8 @@ export interface Ids {
 
 /** The lines of /proc/PID/status that decide who may look into whom. */
 export interface ProcessStatus {
+  /** The process that it is a thread of: itself, unless its number is that of a thread; null where it is not told. */
+  group: number | null;
   uid: Ids;
   gid: Ids;
   /** Capabilities as the kernel writes them, in hex. */
@@ -112,25 +114,41 @@ export interface ProcessStatus {
   tracer: number;
 }
 
-/** Throws Error when a line that every kernel writes is missing. */
-export function parseStatus(text: string): ProcessStatus {
-  const line = (key: string): string => {
-    const found = new RegExp(`^${key}:\\s*(.*?)\\s*$`, 'm').exec(text)?.[1];
-    if (found === undefined) throw new Error(`a status file of /proc without a line "${key}"`);
-    return found;
-  };
+/** Lines of a status file by which it is decided; systems that imitate Linux (gVisor) leave some out. */
+const STATUS_LINES: readonly (readonly [key: string, valid: RegExp])[] = [
+  ['Uid', /^\d+\s+\d+\s+\d+\s+\d+$/],
+  ['Gid', /^\d+\s+\d+\s+\d+\s+\d+$/],
+  ['CapPrm', /^[0-9a-f]+$/],
+  ['CapEff', /^[0-9a-f]+$/],
+  ['TracerPid', /^\d+$/],
+];
+
+/** What a status file says; unknown as a whole when a line that decides is not in it. */
+function parseStatus(text: string): Fact<ProcessStatus> {
+  const line = (key: string): string => new RegExp(`^${key}:[ \\t]*(.*?)[ \\t]*$`, 'm').exec(text)?.[1] ?? '';
+  const lacks = STATUS_LINES.find(([key, valid]) => !valid.test(line(key)));
+  if (lacks !== undefined) return { errno: `no line ${lacks[0]}` };
   const ids = (key: string): Ids => {
     const [real, effective, saved] = line(key).split(/\s+/).map(Number);
     return { real, effective, saved };
   };
+  const number = (key: string): number | null => (/^\d+$/.test(line(key)) ? Number(line(key)) : null);
   return {
-    uid: ids('Uid'),
-    gid: ids('Gid'),
-    permitted: line('CapPrm'),
-    effective: line('CapEff'),
-    seccomp: /^Seccomp:/m.test(text) ? Number(line('Seccomp')) : null,
-    tracer: Number(line('TracerPid')),
+    value: {
+      group: number('Tgid'),
+      uid: ids('Uid'),
+      gid: ids('Gid'),
+      permitted: line('CapPrm'),
+      effective: line('CapEff'),
+      seccomp: number('Seccomp'),
+      tracer: Number(line('TracerPid')),
+    },
   };
+}
+
+export function readStatus(files: SystemFiles, path: string): Fact<ProcessStatus> {
+  const text = readText(files, path);
+  return 'errno' in text ? text : parseStatus(text.value);
 }
 
 const CAP_SYS_PTRACE = 19n;

@@ -108,8 +108,9 @@ function copyByGpu(
   at: number,
   sources: Sources,
   gpuId: number,
-): void {
+): number {
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_GPU_TO_CPU, PURPOSE_COPY_OUT, block.tracker);
+  if (push.status !== NV_OK) return push.status;
   pushRuns(m, push, record, block, first, at, sources, gpuId);
   copyPushAttach(m, block.range.space, record, push);
   const acquires = push.acquires.slice(0, 2 * Math.min(push.acquireCount, push.acquires.length / 2));
@@ -118,6 +119,7 @@ function copyByGpu(
   copyStage(m, record, 'push', { pages: sources.length, acquires: Array.from(acquires) });
   record.pushes.push(copyPushOf(push));
   copyRecordTime(record, push.start, push.finish);
+  return NV_OK;
 }
 
 /**
@@ -142,10 +144,9 @@ export function copyBlockLocked(
     record.writableOn |= pageAuthorizedProcessors(block, page, PROT_READ_WRITE);
   }
   if (record.fromPage === block.startPage + first) record.residentOn = sources[0];
-  const status = copyByCpu(m, record, block, first, at, sources);
-  if (status !== NV_OK) return status;
-  for (let id = 1; id <= m.spec.gpus; id++) {
-    if ((gpus & (1 << id)) !== 0) copyByGpu(m, record, block, first, at, sources, id);
+  let status = copyByCpu(m, record, block, first, at, sources);
+  for (let id = 1; id <= m.spec.gpus && status === NV_OK; id++) {
+    if ((gpus & (1 << id)) !== 0) status = copyByGpu(m, record, block, first, at, sources, id);
   }
-  return NV_OK;
+  return status;
 }

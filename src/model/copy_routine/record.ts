@@ -18,7 +18,7 @@ import { channelIsValueCompleted, channelUpdateProgressAll } from '../uvm/channe
 import { CPU_ID, INVALID_ID } from '../uvm/processors.ts';
 import { type Push, pushCallbackRegister } from '../uvm/push.ts';
 import { NV_OK, NV_WARN_NOTHING_TO_DO } from '../uvm/status.ts';
-import { type Tracker, trackerAddEntry, trackerFinishTime, trackerWait } from '../uvm/tracker.ts';
+import { type Tracker, trackerAddEntry, trackerWait, trackerWaitEnd } from '../uvm/tracker.ts';
 import type { VaSpace } from '../uvm/va_range_types.ts';
 import {
   COPY_ARMED,
@@ -185,8 +185,8 @@ function copyTracker(record: CopyRecord): Tracker {
 export function* copyWait(m: Model, record: CopyRecord): Generator<number, number, void> {
   copyStage(m, record, 'wait');
   const tracker = copyTracker(record);
-  const finish = trackerFinishTime(m, tracker);
-  if (finish > m.k.now) yield finish;
+  const end = trackerWaitEnd(m, tracker);
+  if (end > m.k.now && end < Infinity) yield end;
   const status = trackerWait(m, tracker);
   copyStage(m, record, 'waited');
   for (const push of record.pushes) channelUpdateProgressAll(m, push.channel);

@@ -8,7 +8,11 @@
  * clients move on by themselves.
  *
  * All effects of a push land at its finish. Left out: runlists and time slices of a TSG, USERD and doorbells, effects
- * of TLB invalidates (they are counted; a translation is always looked up in the page tables), engine errors, SEC2.
+ * of TLB invalidates (they are counted; a translation is always looked up in the page tables), SEC2.
+ *
+ * A GPU goes wrong only where uvm/channel_inject.ts says so: a channel whose push fails (it and what is behind it never
+ * finish, nor what acquires them), a tracking semaphore that stands still, a channel that starts nothing before a time,
+ * an ECC error.
  */
 import { assert } from '../../base/assert.ts';
 import { registerHandler, schedule } from '../kernel/clock.ts';
@@ -46,6 +50,12 @@ export interface HostChannel {
   semaphoreIndex: number;
   /** Finish of the last push submitted. */
   lastFinish: number;
+  /** Injected: the push that fails; the first one whose release is lost (Infinity: none); no start before this time. */
+  failsAt: number;
+  stuckFrom: number;
+  blockedUntil: number;
+  /** When the error notifier was set, or will be; Infinity while there is no error. */
+  errorTime: number;
   /** Entries of the ring less one; a tracking value's entry is `value & mask`. */
   mask: number;
   /** Entries of ENTRY_WORDS words; empty until the channel is used. */
@@ -86,6 +96,9 @@ export interface Host {
   nextFinish: number;
   /** A push is being run: a nested call has nothing to add. */
   running: boolean;
+  /** Injected: copies until one has an ECC error (0: none has). When RM's notifier tells of it; Infinity: never. */
+  eccCountdown: number;
+  eccTime: number;
   /** Pushes run and TLB invalidates among their methods. */
   pushesRun: number;
   tlbInvalidates: number;
@@ -128,6 +141,8 @@ export function createHost(gpu: number, engines: number): Host {
     pendingTail: 0,
     nextFinish: Infinity,
     running: false,
+    eccCountdown: 0,
+    eccTime: Infinity,
     pushesRun: 0,
     tlbInvalidates: 0,
   };
@@ -149,7 +164,19 @@ export function hostAddChannel(
   semaphoreIndex: number,
 ): number {
   const ring = new Float64Array(0);
-  host.channels.push({ engine, semaphorePage, semaphoreIndex, lastFinish: 0, mask: entries - 1, ring, secure: null });
+  host.channels.push({
+    engine,
+    semaphorePage,
+    semaphoreIndex,
+    lastFinish: 0,
+    failsAt: Infinity,
+    stuckFrom: Infinity,
+    blockedUntil: 0,
+    errorTime: Infinity,
+    mask: entries - 1,
+    ring,
+    secure: null,
+  });
   return host.channels.length - 1;
 }
 
@@ -169,10 +196,19 @@ export function hostSubmit(m: Model, host: Host, channel: number, work: HostWork
   let start = work.end + m.cost.pushLatency;
   if (hostChannel.lastFinish > start) start = hostChannel.lastFinish;
   if (work.acquireTime > start) start = work.acquireTime;
+  if (hostChannel.blockedUntil > start) start = hostChannel.blockedUntil;
   if (work.usesEngine && host.engineFree[hostChannel.engine] > start) start = host.engineFree[hostChannel.engine];
   start = Math.round(start);
-  const finish = Math.round(start + work.duration);
-  if (work.usesEngine) host.engineFree[hostChannel.engine] = finish;
+  let finish = Math.round(start + work.duration);
+  // What waits for ever leaves the engine to others.
+  if (work.usesEngine && finish < Infinity) {
+    host.engineFree[hostChannel.engine] = finish;
+    if (host.eccCountdown > 0 && --host.eccCountdown === 0) host.eccTime = finish;
+  }
+  if (work.trackingValue === hostChannel.failsAt) {
+    hostChannel.errorTime = finish;
+    finish = Infinity;
+  }
   hostChannel.lastFinish = finish;
   work.start = start;
   work.finish = finish;
@@ -185,13 +221,18 @@ export function hostSubmit(m: Model, host: Host, channel: number, work: HostWork
   ring[at + ENTRY_BUFFER] = work.buffer;
   ring[at + ENTRY_LENGTH] = work.length;
   ring[at + ENTRY_OTHER_GPUS] = work.otherGpus;
+  if (finish === Infinity) return;
   pendingInsert(host, finish, channel, at);
   if (work.mustRun) schedule(m, finish, host.eventKind, host.gpu, finish);
 }
 
-/** When the push with this tracking value finishes; 0 when its entry was reused, so it finished long ago. */
+/**
+ * When the push with this tracking value finishes, as its semaphore tells: Infinity when that will not happen, and 0
+ * when its entry was reused, so it finished long ago.
+ */
 export function hostFinishTime(host: Host, channel: number, value: number): number {
-  const { ring, mask } = host.channels[channel];
+  const { ring, mask, stuckFrom } = host.channels[channel];
+  if (value >= stuckFrom) return Infinity;
   const at = (value & mask) * ENTRY_WORDS;
   return ring[at + ENTRY_VALUE] === value ? ring[at + ENTRY_FINISH] : 0;
 }
@@ -267,7 +308,8 @@ function runPush(m: Model, host: Host, channel: HostChannel, at: number, finish:
   }
   methodMemoryRelease(host.memory, buffer);
   // A store into 32 bits keeps the low half of the tracking value.
-  host.semaphorePages[channel.semaphorePage][channel.semaphoreIndex] = ring[at + ENTRY_VALUE];
+  const value = ring[at + ENTRY_VALUE];
+  if (value < channel.stuckFrom) host.semaphorePages[channel.semaphorePage][channel.semaphoreIndex] = value;
   host.pushesRun++;
 }
 

@@ -12,9 +12,10 @@
  * With Confidential Computing the pools are made in channel_conf_computing.ts, and a reservation locks its channel
  * until the push ends.
  *
- * Left out: CE_PROXY pools, CONTROL entries and the pushes of
- * channel_init (tracking values begin at 1), suspending peer copies, channel errors (RC), the properties of copy
- * engines (all count as equal, so engines are chosen by use and index alone), freeing a manager.
+ * Left out: CE_PROXY pools, CONTROL entries and the pushes of channel_init without Confidential Computing (tracking
+ * values begin at 1), suspending peer copies, the properties of copy engines (all count as equal, so engines are chosen
+ * by use and index alone), freeing a manager. Errors of a channel (RC, ECC) are found where the driver
+ * looks for them (uvm_channel_check_errors); a GPU has none but those of channel_inject.ts.
  */
 import { assert } from '../../base/assert.ts';
 import {
@@ -41,9 +42,12 @@ import {
   createPushbuffer,
   PUSH_ACQUIRE_INFO_MAX_ENTRIES,
   type Pushbuffer,
+  pushbufferHasSpace,
   pushbufferMarkCompleted,
+  SPAN_NONE,
 } from './pushbuffer.ts';
-import { NV_ERR_INVALID_STATE, NV_OK } from './status.ts';
+import { type SpinReport, spinLoopUntil } from './spin_loop.ts';
+import { NV_ERR_ECC_ERROR, NV_ERR_INVALID_STATE, NV_ERR_RC_ERROR, NV_OK } from './status.ts';
 
 /** uvm_channel_type_t */
 export const CHANNEL_TYPE_CPU_TO_GPU = 0;
@@ -118,7 +122,9 @@ export const GPFIFO_METHODS = 7;
 /** Number of its first pair among all pairs the channel ever kept, and its pairs. */
 export const GPFIFO_ACQUIRE_FIRST = 8;
 export const GPFIFO_ACQUIRE_COUNT = 9;
-export const GPFIFO_WORDS = 10;
+/** Span of its bytes in the pushbuffer. */
+export const GPFIFO_SPAN = 10;
+export const GPFIFO_WORDS = 11;
 
 export interface Channel {
   id: number;
@@ -150,6 +156,16 @@ export interface ChannelPool {
   channels: Channel[];
 }
 
+/** The first push that was pending when an error of its channel was found: it is likely the cause. */
+export interface FatalEntry {
+  channel: number;
+  value: number;
+  purpose: number;
+  /** NV_ERR_RC_ERROR or NV_ERR_ECC_ERROR, and when it was found (ns). */
+  status: number;
+  time: number;
+}
+
 export interface ChannelManager {
   gpu: number;
   host: Host;
@@ -163,6 +179,10 @@ export interface ChannelManager {
   poolForPeer: number[];
   /** Null without Confidential Computing. */
   confComputing: ConfComputing | null;
+  /** What the driver printed at the first error of a channel; null while there was none. */
+  fatalEntry: FatalEntry | null;
+  /** Waits for this GPU's channels that took 30 s and more. */
+  spinReports: SpinReport[];
 }
 
 export interface ChannelManagerOptions {
@@ -208,6 +228,8 @@ export function createManagerWithoutPools(gpu: number, gpus: number, engines: nu
     poolForType: [],
     poolForPeer: new Array<number>(gpus).fill(-1),
     confComputing: null,
+    fatalEntry: null,
+    spinReports: [],
   };
 }
 
@@ -306,14 +328,17 @@ function allocRings(m: Model, channel: Channel): void {
   hostChannelAllocRing(m.gpus[channel.gpu].channelManager.host, channel.index);
 }
 
-/** Reserves an entry on a channel of the type's pool (uvm_channel_reserve_type). */
-export function channelReserveType(m: Model, gpu: number, type: number): Channel {
+/**
+ * Reserves an entry on a channel of the type's pool (uvm_channel_reserve_type). Returns null when all of them are full
+ * and one has an error, as the two below do: the global status tells which.
+ */
+export function channelReserveType(m: Model, gpu: number, type: number): Channel | null {
   const manager = m.gpus[gpu].channelManager;
   return channelReserveInPool(m, manager.pools[manager.poolForType[type]]);
 }
 
 /** Reserves an entry on a channel for copies to `peer`, a GPU index (uvm_channel_reserve_gpu_to_gpu). */
-export function channelReserveGpuToGpu(m: Model, gpu: number, peer: number): Channel {
+export function channelReserveGpuToGpu(m: Model, gpu: number, peer: number): Channel | null {
   const manager = m.gpus[gpu].channelManager;
   const pool = manager.poolForPeer[peer];
   return channelReserveInPool(m, manager.pools[pool === -1 ? manager.poolForType[CHANNEL_TYPE_GPU_TO_GPU] : pool]);
@@ -323,27 +348,33 @@ export function channelReserveGpuToGpu(m: Model, gpu: number, peer: number): Cha
  * The first channel with room, from index 0: the next one is used only while those before it are full. With all of them
  * full the thread updates their progress, which runs callbacks, and polls until one has room.
  */
-function channelReserveInPool(m: Model, pool: ChannelPool): Channel {
+function channelReserveInPool(m: Model, pool: ChannelPool): Channel | null {
   const channels = pool.channels;
   for (let i = 0; i < channels.length; i++) {
     if (tryClaim(m, channels[i], 1)) return channels[i];
   }
+  const since = m.k.now;
   for (;;) {
     for (let i = 0; i < channels.length; i++) {
       updateProgress(m, channels[i], UPDATE_PROGRESS_MAX);
       if (tryClaim(m, channels[i], 1)) return channels[i];
+      if (channelCheckErrors(m, channels[i]) !== NV_OK) return null;
     }
-    spin(m, channels);
+    spin(m, channels, 'channel_reserve_in_pool', since);
   }
 }
 
-/** Reserves `count` entries on one channel, polling while it is full (uvm_channel_reserve). */
-export function channelReserve(m: Model, channel: Channel, count: number): void {
+/** Reserves `count` entries on one channel, polling while it is full; returns a driver status (uvm_channel_reserve). */
+export function channelReserve(m: Model, channel: Channel, count: number): number {
   assert(count < channel.numGpfifoEntries, 'more entries than a channel has');
-  while (!tryClaim(m, channel, count)) {
+  if (tryClaim(m, channel, count)) return NV_OK;
+  const since = m.k.now;
+  for (;;) {
     updateProgress(m, channel, UPDATE_PROGRESS_MAX);
-    if (tryClaim(m, channel, count)) return;
-    spin(m, [channel]);
+    if (tryClaim(m, channel, count)) return NV_OK;
+    const status = channelCheckErrors(m, channel);
+    if (status !== NV_OK) return status;
+    spin(m, [channel], 'uvm_channel_reserve', since);
   }
 }
 
@@ -359,18 +390,73 @@ export function channelUnlockForPush(channel: Channel): void {
   if (channel.pushLock === PUSH_LOCK_TAKEN) channel.pushLock = PUSH_LOCK_FREE;
 }
 
-/** Moves the local time to the next completion among the channels, unless one is waiting to be collected. */
-function spin(m: Model, channels: Channel[]): void {
+/**
+ * Moves the local time of a thread that spins since `since` to the next completion or error among the channels, unless
+ * one is waiting to be found.
+ */
+function spin(m: Model, channels: Channel[], place: string, since: number): void {
   let next = Infinity;
+  let first: Channel | null = null;
   for (let i = 0; i < channels.length; i++) {
     const channel = channels[i];
     if (channel.gpuGet === channel.cpuPut) continue;
+    first ??= channel;
+    const { host } = m.gpus[channel.gpu].channelManager;
     const value = channel.gpfifoEntries[channel.gpuGet * GPFIFO_WORDS + GPFIFO_TRACKING_VALUE];
-    const finish = hostFinishTime(m.gpus[channel.gpu].channelManager.host, channel.index, value);
+    const finish = Math.min(hostFinishTime(host, channel.index, value), host.channels[channel.index].errorTime);
     if (finish < next) next = finish;
   }
-  assert(next < Infinity, 'nothing to wait for: the entries are reserved by open pushes');
-  if (next > m.k.now) m.k.now = Math.round(next + m.cost.trackerPoll);
+  assert(first !== null, 'nothing to wait for: the entries are reserved by open pushes');
+  const { gpu } = first;
+  spinLoopUntil(m, gpu, place, since, next, () => channels.map(channelWaitText).join(', '));
+}
+
+/** A channel and how far it has come, for a message. */
+export function channelWaitText(channel: Channel): string {
+  const { completedValue, queuedValue } = channel.trackingSem;
+  return `gpu${channel.gpu} channel ${channel.index} (${completedValue} of ${queuedValue} pushes completed)`;
+}
+
+/** What the error notifiers say at the local time (uvm_channel_get_status). */
+function channelStatus(m: Model, channel: Channel): number {
+  const { host } = m.gpus[channel.gpu].channelManager;
+  if (host.channels[channel.index].errorTime > m.k.now) return NV_OK;
+  return host.eccTime <= m.k.now ? NV_ERR_ECC_ERROR : NV_ERR_RC_ERROR;
+}
+
+/**
+ * Looks for an error of a channel; returns a driver status (uvm_channel_check_errors). An error names the first push
+ * that is pending, for which all that is complete is collected, and becomes the global status.
+ */
+export function channelCheckErrors(m: Model, channel: Channel): number {
+  const status = channelStatus(m, channel);
+  if (status === NV_OK) return NV_OK;
+  const manager = m.gpus[channel.gpu].channelManager;
+  const pending = updateProgress(m, channel, Infinity);
+  if (manager.fatalEntry === null && pending > 0) {
+    const at = channel.gpuGet * GPFIFO_WORDS;
+    const { gpfifoEntries: entries } = channel;
+    manager.fatalEntry = {
+      channel: channel.id,
+      value: entries[at + GPFIFO_TRACKING_VALUE],
+      purpose: entries[at + GPFIFO_PURPOSE],
+      status,
+      time: m.k.now,
+    };
+  }
+  globalSetFatalError(m, status);
+  return status;
+}
+
+/** Looks for an error of the driver or of any channel of a GPU (uvm_channel_manager_check_errors). */
+export function channelManagerCheckErrors(m: Model, gpu: number): number {
+  if (m.globalStatus !== NV_OK) return m.globalStatus;
+  const { channels } = m.gpus[gpu].channelManager;
+  for (let i = 0; i < channels.length; i++) {
+    const status = channelCheckErrors(m, channels[i]);
+    if (status !== NV_OK) return status;
+  }
+  return NV_OK;
 }
 
 /** Refreshes and returns the completed value of a channel (uvm_channel_update_completed_value). */
@@ -423,16 +509,11 @@ function updateProgress(m: Model, channel: Channel, max: number): number {
     if (onComplete !== -1) {
       m.res.pushCallbacks[onComplete](m, channel.id, value, entries[at + GPFIFO_ON_COMPLETE_DATA], m.k.now);
     }
-    if (usesPushbuffer(manager, channel)) pushbufferMarkCompleted(manager.pushbuffer);
+    const span = entries[at + GPFIFO_SPAN];
+    if (span !== SPAN_NONE) pushbufferMarkCompleted(manager.pushbuffer, span);
     if (m.res.pushWatch !== null) m.res.pushWatch.collected(m, channel.id, value, onComplete !== -1);
   }
   return (channel.cpuPut - channel.gpuGet) & mask;
-}
-
-/** The pushes that launch others, once they are set up, have memory of their own instead of the pushbuffer's. */
-function usesPushbuffer(manager: ChannelManager, channel: Channel): boolean {
-  const { confComputing, pools } = manager;
-  return confComputing === null || !confComputing.wlcReady || pools[channel.pool].poolType < CHANNEL_POOL_TYPE_WLC;
 }
 
 /** One update of every channel of a GPU; returns the entries left (uvm_channel_manager_update_progress). */
@@ -443,19 +524,43 @@ export function channelManagerUpdateProgress(m: Model, gpu: number): number {
   return pending;
 }
 
+/** Waits until the pushbuffer of a GPU has space again; returns a driver status (claim_chunk of uvm_pushbuffer.c). */
+export function channelManagerWaitForSpace(m: Model, gpu: number): number {
+  const { pushbuffer, channels } = m.gpus[gpu].channelManager;
+  const since = m.k.now;
+  let status = NV_OK;
+  channelManagerUpdateProgress(m, gpu);
+  while (!pushbufferHasSpace(pushbuffer) && status === NV_OK) {
+    spin(m, channels, 'uvm_pushbuffer_begin_push', since);
+    status = channelManagerCheckErrors(m, gpu);
+    channelManagerUpdateProgress(m, gpu);
+  }
+  return status;
+}
+
 /** Waits until all pushes of a GPU are collected; returns a driver status (uvm_channel_manager_wait). */
 export function channelManagerWait(m: Model, gpu: number): number {
-  while (channelManagerUpdateProgress(m, gpu) > 0 && m.globalStatus === NV_OK) {
-    spin(m, m.gpus[gpu].channelManager.channels);
+  const since = m.k.now;
+  let status = m.globalStatus;
+  if (channelManagerUpdateProgress(m, gpu) === 0 && status === NV_OK) return channelManagerCheckErrors(m, gpu);
+  while (channelManagerUpdateProgress(m, gpu) > 0 && status === NV_OK) {
+    spin(m, m.gpus[gpu].channelManager.channels, 'uvm_channel_manager_wait', since);
+    status = channelManagerCheckErrors(m, gpu);
   }
-  return m.globalStatus;
+  return status;
 }
 
 /** Waits until all pushes of a channel are collected; returns a driver status (uvm_channel_wait). */
 export function channelWait(m: Model, id: number): number {
   const channel = channelGet(m, id);
-  while (updateProgress(m, channel, UPDATE_PROGRESS_MAX) > 0 && m.globalStatus === NV_OK) spin(m, [channel]);
-  return m.globalStatus;
+  const since = m.k.now;
+  let status = m.globalStatus;
+  if (updateProgress(m, channel, UPDATE_PROGRESS_MAX) === 0 && status === NV_OK) return channelCheckErrors(m, channel);
+  while (updateProgress(m, channel, UPDATE_PROGRESS_MAX) > 0 && status === NV_OK) {
+    spin(m, [channel], 'uvm_channel_wait', since);
+    status = m.globalStatus === NV_OK ? channelCheckErrors(m, channel) : m.globalStatus;
+  }
+  return status;
 }
 
 /** What is known of a push that was submitted. Times in ns. */

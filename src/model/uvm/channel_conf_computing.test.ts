@@ -25,9 +25,11 @@ import {
 } from './channel.ts';
 import { channelWlcGetPairedLcic, createConfComputingChannelManager } from './channel_conf_computing.ts';
 import { WLC_PUSH_BYTES } from './channel_conf_computing_launch.ts';
+import { channelInjectError } from './channel_inject.ts';
 import { confComputingOf } from './conf_computing.ts';
 import type { Launch } from './conf_computing_types.ts';
 import {
+  PURPOSE_LAUNCH,
   PURPOSE_TEST,
   type Push,
   pushBegin,
@@ -36,7 +38,7 @@ import {
   pushTlbInvalidate,
   pushWait,
 } from './push.ts';
-import { NV_OK } from './status.ts';
+import { NV_ERR_RC_ERROR, NV_OK } from './status.ts';
 
 const C2G = CHANNEL_TYPE_CPU_TO_GPU;
 
@@ -179,7 +181,8 @@ describe('a launch', () => {
       lcicChannel: channelWlcGetPairedLcic(managerOf(m), wlc).id,
       launchValue: wlc.trackingSem.queuedValue,
     });
-    expect(one.bytes % 32).toBe(0);
+    // A membar's worth of methods, and an end of 168 bytes; launched in multiples of 32.
+    expect([push.bytes, one.bytes]).toEqual([20 + 168, 192]);
     // The CPU goes on when it sees that WLC is done; neither the push nor LCIC is done by then.
     expect(m.k.now).toBe(one.launchFinish + m.cost.trackerPoll);
     expect(one.end).toBe(m.k.now);
@@ -190,6 +193,18 @@ describe('a launch', () => {
     // Payloads of the push, of WLC and of LCIC.
     expect(countsOf(m).gpuEncryptedBytes).toBe(before.gpuEncryptedBytes + 3 * 4);
     expect(pushWait(m, push)).toBe(NV_OK);
+  });
+
+  it('that fails ends the waits for its push with the error of the WLC channel', () => {
+    const m = createConfComputingModel();
+    channelManagerWait(m, 0);
+    channelInjectError(m, 0, 'WLC', 1);
+    const push = begin(m);
+    pushEnd(m, push);
+    expect(m.globalStatus).toBe(NV_ERR_RC_ERROR);
+    expect(managerOf(m).fatalEntry).toMatchObject({ purpose: PURPOSE_LAUNCH });
+    expect(push.finish).toBe(Infinity);
+    expect(pushWait(m, push)).toBe(NV_ERR_RC_ERROR);
   });
 
   it('encrypts the push for its callback', () => {

@@ -37,7 +37,12 @@ import {
   logGpuEncryption,
   maybeRotateChannelIvs,
 } from './conf_computing.ts';
-import type { AeadCipher, ConfComputingResources, Launch } from './conf_computing_types.ts';
+import {
+  type AeadCipher,
+  type ConfComputingResources,
+  LAUNCH_CHANNEL_FAILED,
+  type Launch,
+} from './conf_computing_types.ts';
 import { globalSetFatalError } from './gpu_semaphore.ts';
 import {
   PURPOSE_LAUNCH,
@@ -48,13 +53,15 @@ import {
   pushSecureNote,
   pushSubmit,
 } from './push.ts';
-import { pushSizeEstimate } from './push_size.ts';
+import { SECURE_PAYLOAD_BYTES, secureEncryptPushBytes } from './push_bytes.ts';
 import { pushReset } from './pushbuffer.ts';
 import { NV_ERR_RC_ERROR } from './status.ts';
 import { trackerWaitForEntry } from './tracker.ts';
 
 /** Bytes of a WLC push, to which shorter ones are padded (UVM_MAX_WLC_PUSH_SIZE). */
 export const WLC_PUSH_BYTES = 364;
+/** SEC2's decryption: ten methods of one word, and behind headers the 16 bytes of its signature and of the tag. */
+const SEC2_DECRYPT_BYTES = 120;
 /** Bytes of a GPFIFO's place and of a PUT as SEC2 writes them: not less than 16. */
 export const SEC2_WRITE_BYTES = 16;
 /** Pushes are encrypted in multiples of this (UVM_CONF_COMPUTING_BUF_ALIGNMENT). */
@@ -91,6 +98,7 @@ function beginPush(m: Model, channel: Channel): number {
   if (poolType === CHANNEL_POOL_TYPE_SEC2) return CHANNEL_NONE;
   assert(!wlcReady || poolType < CHANNEL_POOL_TYPE_WLC, 'channels that launch take no pushes of others');
   const launcher = channelReserveType(m, channel.gpu, wlcReady ? CHANNEL_TYPE_WLC : CHANNEL_TYPE_SEC2);
+  if (launcher === null) return LAUNCH_CHANNEL_FAILED;
   maybeRotateChannelIvs(m, launcher);
   if (wlcReady) maybeRotateChannelIvs(m, channelWlcGetPairedLcic(manager, launcher));
   return launcher.id;
@@ -102,11 +110,11 @@ function encryptPush(m: Model, push: Push): void {
   const manager = channelManagerGet(m, channel);
   if (manager.pools[channel.pool].poolType === CHANNEL_POOL_TYPE_SEC2) return;
   if (push.onComplete !== -1 && push.length > 0) {
-    logGpuEncryption(m, channel, pushSizeEstimate(push));
-    pushSecureNote(m, push);
+    logGpuEncryption(m, channel, push.bytes);
+    pushSecureNote(m, push, secureEncryptPushBytes(push.offset, push.bytes));
   }
   logGpuEncryption(m, channel, PAYLOAD_BYTES);
-  pushSecureNote(m, push);
+  pushSecureNote(m, push, SECURE_PAYLOAD_BYTES);
   push.methods += PAYLOAD_METHODS - 1;
 }
 
@@ -117,7 +125,7 @@ function launch(m: Model, push: Push): void {
   }
   const launcher = channelGet(m, push.launchChannel);
   const { poolType } = channelManagerGet(m, launcher).pools[launcher.pool];
-  const bytes = Math.ceil(pushSizeEstimate(push) / BUF_ALIGNMENT) * BUF_ALIGNMENT;
+  const bytes = Math.ceil(push.bytes / BUF_ALIGNMENT) * BUF_ALIGNMENT;
   const told =
     poolType === CHANNEL_POOL_TYPE_SEC2 ? launchViaSec2(m, launcher, bytes) : launchViaWlc(m, launcher, bytes);
   push.launchChannel = CHANNEL_NONE;
@@ -147,6 +155,13 @@ function launchViaSec2(m: Model, sec2: Channel, bytes: number): Told {
   };
 }
 
+/** Reserves a channel of a type while no error can be met. */
+export function reserveAtSetup(m: Model, gpu: number, type: number): Channel {
+  const channel = channelReserveType(m, gpu, type);
+  assert(channel !== null, 'set-up comes before all errors');
+  return channel;
+}
+
 /** A push on a reserved SEC2 channel that decrypts pieces of these sizes, and is waited for. */
 export function sec2Push(m: Model, sec2: Channel, purpose: number, pieces: readonly number[]): Push {
   const push = pushBeginOnReservedChannel(m, sec2, CHANNEL_TYPE_SEC2, purpose);
@@ -155,6 +170,7 @@ export function sec2Push(m: Model, sec2: Channel, purpose: number, pieces: reado
     cpuEncryptNote(m, sec2, bytes);
   }
   push.methods += pieces.length + 1;
+  push.bytes += pieces.length * SEC2_DECRYPT_BYTES;
   push.duration += m.cost.memopsBase;
   pushEndAndWait(m, push);
   return push;
@@ -173,11 +189,10 @@ function launchViaWlc(m: Model, wlc: Channel, bytes: number): Told {
 export function submitControl(m: Model, gpu: number): void {
   const manager = m.gpus[gpu].channelManager;
   if (!confComputingOf(manager).wlcReady) {
-    const sec2 = channelReserveType(m, gpu, CHANNEL_TYPE_SEC2);
-    sec2Push(m, sec2, PURPOSE_LAUNCH, [SEC2_WRITE_BYTES, SEC2_WRITE_BYTES]);
+    sec2Push(m, reserveAtSetup(m, gpu, CHANNEL_TYPE_SEC2), PURPOSE_LAUNCH, [SEC2_WRITE_BYTES, SEC2_WRITE_BYTES]);
     return;
   }
-  const wlc = channelReserveType(m, gpu, CHANNEL_TYPE_WLC);
+  const wlc = reserveAtSetup(m, gpu, CHANNEL_TYPE_WLC);
   maybeRotateChannelIvs(m, wlc);
   acquireEncryptionIv(m, wlc);
   wlcSubmit(m, wlc, CONTROL_METHODS);

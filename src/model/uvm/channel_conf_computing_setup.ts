@@ -18,10 +18,9 @@ import {
   channelAvailableGpfifoEntries,
   channelManagerGet,
   channelReserve,
-  channelReserveType,
   channelUpdateProgress,
 } from './channel.ts';
-import { SEC2_WRITE_BYTES, sec2Push, submitControl } from './channel_conf_computing_launch.ts';
+import { reserveAtSetup, SEC2_WRITE_BYTES, sec2Push, submitControl } from './channel_conf_computing_launch.ts';
 import { confComputingOf, dmaBufferAlloc } from './conf_computing.ts';
 import { PURPOSE_CHANNEL_INIT, PURPOSE_CHANNEL_SCHEDULE, pushBeginOnReservedChannel, pushEndAndWait } from './push.ts';
 
@@ -52,8 +51,7 @@ function blockEntries(channel: Channel, left: number): void {
 }
 
 function uploadSchedule(m: Model, channel: Channel, pieces: readonly number[]): void {
-  const sec2 = channelReserveType(m, channel.gpu, CHANNEL_TYPE_SEC2);
-  sec2Push(m, sec2, PURPOSE_CHANNEL_SCHEDULE, pieces);
+  sec2Push(m, reserveAtSetup(m, channel.gpu, CHANNEL_TYPE_SEC2), PURPOSE_CHANNEL_SCHEDULE, pieces);
 }
 
 /** setup_wlc_schedule, setup_lcic_schedule: one launch at a time is all that a pair can do. */

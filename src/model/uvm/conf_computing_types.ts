@@ -8,6 +8,9 @@ import type { Channel } from './channel.ts';
 import type { Push } from './pushbuffer.ts';
 import type { Tracker } from './tracker.ts';
 
+/** In place of a channel's id: there was an error while one was looked for. */
+export const LAUNCH_CHANNEL_FAILED = -2;
+
 /** AES-256-GCM, given by whoever makes the model: keys of 32 bytes, IVs of 12, tags of 16. */
 export interface AeadCipher {
   /** Encrypts; the cipher text is as long as the plain text. */
@@ -107,7 +110,10 @@ export interface ConfComputingResources {
    * from now on. `buffer` and `page` name it in the GPU's pool; null while nobody looks.
    */
   bounceWritten: ((m: Model, gpu: number, buffer: number, page: number, toGpu: boolean) => void) | null;
-  /** Before a push begins: makes sure of its IVs and takes the channel that will launch it, by id; -1 for none. */
+  /**
+   * Before a push begins: makes sure of its IVs and takes the channel that will launch it, by id; -1 when it needs
+   * none, LAUNCH_CHANNEL_FAILED when a fatal error was met.
+   */
   beginPush(m: Model, channel: Channel): number;
   /** Before a push is submitted: adds what it must encrypt for the CPU. */
   encryptPush(m: Model, push: Push): void;

@@ -31,6 +31,7 @@ import {
 import { globalSetFatalError } from './gpu_semaphore.ts';
 import { THRASHING_HINT_NONE } from './perf_thrashing_types.ts';
 import { PURPOSE_CLEAR_FAULTED, pushBeginAcquire, pushEnd } from './push.ts';
+import { CLEAR_FAULTED_BYTES } from './push_bytes.ts';
 import { NV_ERR_INVALID_ADDRESS, NV_ERR_MORE_PROCESSING_REQUIRED, NV_OK } from './status.ts';
 import { toolsRecordFatalFault, toolsRecordReplay, toolsReplayTimes } from './tools.ts';
 import { type Tracker, trackerAddPush, trackerAddTracker, trackerClear } from './tracker.ts';
@@ -134,6 +135,8 @@ function fetchEntries(m: Model, gpu: Gpu): number {
 function clearFaultedOnGpu(m: Model, gpu: Gpu, channel: number): number {
   const nr = gpu.nonReplayable;
   const push = pushBeginAcquire(m, gpu.index, CHANNEL_TYPE_MEMOPS, PURPOSE_CLEAR_FAULTED, nr.faultServiceTracker);
+  if (push.status !== NV_OK) return push.status;
+  push.bytes += CLEAR_FAULTED_BYTES;
   toolsRecordReplay(m, gpu.index, push, nr.batchId);
   pushEnd(m, push);
   toolsReplayTimes(m, push);

@@ -40,7 +40,7 @@ import {
   statusToFatalFaultReason,
 } from './gpu_replayable_faults_types.ts';
 import { NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED } from './status.ts';
-import { trackerClear, trackerFinishTime, trackerWait } from './tracker.ts';
+import { trackerClear, trackerWait, trackerWaitEnd } from './tracker.ts';
 import { createServiceBlockContext } from './va_block.ts';
 import {
   faultBufferHalEntryIsValid,
@@ -236,8 +236,8 @@ export function* parentGpuServiceReplayableFaults(m: Model, gpu: Gpu): Generator
     }
 
     if (batch.fatalVaSpace >= 0) {
-      const finish = trackerFinishTime(m, batch.tracker);
-      if (finish > m.k.now) yield finish;
+      const end = trackerWaitEnd(m, batch.tracker);
+      if (end > m.k.now && end < Infinity) yield end;
       status = trackerWait(m, batch.tracker);
       if (status === NV_OK) status = serviceFaultBatchForCancel(m, gpu);
       if (status !== NV_OK) break;
@@ -251,9 +251,9 @@ export function* parentGpuServiceReplayableFaults(m: Model, gpu: Gpu): Generator
     numReplays += batch.numReplays - replaysBefore;
     if (status !== NV_OK) break;
     if (rf.replayPolicy === REPLAY_POLICY_BATCH_FLUSH) {
-      const finish = trackerFinishTime(m, rf.replayTracker);
+      const end = trackerWaitEnd(m, rf.replayTracker);
       if (m.res.why !== null) m.res.why.enter('uvm_tracker_wait', m.k.now, { for: 'the replay' });
-      if (finish > m.k.now) yield finish;
+      if (end > m.k.now && end < Infinity) yield end;
       status = trackerWait(m, rf.replayTracker);
       if (m.res.why !== null) m.res.why.leave?.('uvm_tracker_wait', m.k.now);
       if (status !== NV_OK) break;

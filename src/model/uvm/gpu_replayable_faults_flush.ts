@@ -8,7 +8,7 @@ import type { Gpu } from './gpu.ts';
 import { parentGpuReplayableFaultsIsrLock, parentGpuReplayableFaultsIsrUnlock } from './gpu_isr.ts';
 import { faultBufferFlushLocked } from './gpu_replayable_faults_push.ts';
 import { FLUSH_MODE_WAIT_UPDATE_PUT, REPLAY_TYPE_START } from './gpu_replayable_faults_types.ts';
-import { trackerFinishTime } from './tracker.ts';
+import { trackerWaitEnd } from './tracker.ts';
 
 /**
  * Drops all faults in the buffer and replays (uvm_gpu_fault_buffer_flush): before a suspend, when a user channel is
@@ -18,8 +18,8 @@ import { trackerFinishTime } from './tracker.ts';
 export function* gpuFaultBufferFlush(m: Model, gpu: Gpu): Generator<number, number, void> {
   yield* parentGpuReplayableFaultsIsrLock(m, gpu);
   // The flush waits for the replays so far, and looks at PUT after that: what others do meanwhile comes first.
-  const finish = trackerFinishTime(m, gpu.replayable.replayTracker);
-  if (finish > m.k.now) yield finish;
+  const end = trackerWaitEnd(m, gpu.replayable.replayTracker);
+  if (end > m.k.now && end < Infinity) yield end;
   else if (nextEventTime(m) < m.k.now) yield m.k.now;
   const status = faultBufferFlushLocked(m, gpu, FLUSH_MODE_WAIT_UPDATE_PUT, REPLAY_TYPE_START, null);
   parentGpuReplayableFaultsIsrUnlock(m, gpu);

@@ -48,6 +48,7 @@ export function pushReplayOnGpu(m: Model, gpu: Gpu, type: number, batch: FaultBa
     batch === null
       ? pushBegin(m, gpu.index, CHANNEL_TYPE_MEMOPS, PURPOSE_REPLAY)
       : pushBeginAcquire(m, gpu.index, CHANNEL_TYPE_MEMOPS, PURPOSE_REPLAY, batch.tracker);
+  if (push.status !== NV_OK) return push.status;
   pushReplay(m, push, type);
   const counted = batch !== null && type !== REPLAY_TYPE_START_ACK_ALL;
   if (counted) {
@@ -68,8 +69,9 @@ export function pushCancelOnGpuGlobal(m: Model, gpu: Gpu, instance: number, batc
   const replayTracker = gpu.replayable.replayTracker;
   trackerAddTracker(batch.tracker, replayTracker);
   const push = pushBeginAcquire(m, gpu.index, CHANNEL_TYPE_MEMOPS, PURPOSE_CANCEL, batch.tracker);
+  if (push.status !== NV_OK) return push.status;
   const status = pushEndAndWait(m, push);
-  clientsCancelInstance(m, gpu.index, instance, push.finish);
+  if (status === NV_OK) clientsCancelInstance(m, gpu.index, instance, push.finish);
   trackerClear(batch.tracker);
   trackerClear(replayTracker);
   return status;
@@ -86,6 +88,7 @@ export function cancelFaultPreciseVa(m: Model, gpu: Gpu, fault: number, cancelVa
   toolsRecordFatalFault(m, gpu.id, c.faultType[fault], c.accessType[fault], c.fatalReason[fault], c.page[fault]);
   if (m.res.seams.faultCancelled !== null) m.res.seams.faultCancelled(m, gpu, fault);
   const push = pushBeginAcquire(m, gpu.index, CHANNEL_TYPE_MEMOPS, PURPOSE_CANCEL, replayTracker);
+  if (push.status !== NV_OK) return push.status;
   const filter = cancelVaMode === CANCEL_VA_MODE_ALL ? CANCEL_ALL : CANCEL_WRITE_AND_ATOMIC;
   pushCancel(m, push, c.page[fault], c.vaSpace[fault], filter);
   const status = pushEndAndWait(m, push);

@@ -184,7 +184,7 @@ export function uvmMigrate(
   }
   lockRelease(m, LOCK_ORDER_VA_SPACE, space.id, true);
   lockRelease(m, LOCK_ORDER_MMAP_LOCK, space.id, true);
-  trackerWait(m, tracker);
+  const waited = trackerWait(m, tracker);
   toolsFlush(m);
-  return status;
+  return status === NV_OK ? waited : status;
 }

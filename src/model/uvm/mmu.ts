@@ -10,6 +10,7 @@ import { PTE_INVALID, PTE_LEVEL_2M, PTE_LEVEL_PDE } from '../gpu/mmu.ts';
 import type { Model } from '../state.ts';
 import { CHANNEL_TYPE_GPU_INTERNAL } from './channel.ts';
 import { PURPOSE_PAGE_TREE, pushBeginAcquire, pushEnd, pushPte, pushTlbInvalidate } from './push.ts';
+import { NV_OK } from './status.ts';
 import { trackerAddEntry } from './tracker.ts';
 import type { VaBlock } from './va_block_types.ts';
 
@@ -25,6 +26,7 @@ export function pageTreeGetPtes(m: Model, block: VaBlock, gpuId: number): void {
   tree.set(index, references + 1);
   if (references > 0) return;
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_GPU_INTERNAL, PURPOSE_PAGE_TREE, block.tracker);
+  if (push.status !== NV_OK) return;
   pushPte(m, push, PTE_LEVEL_PDE, index * PAGES_PER_BLOCK, 1, PTE_INVALID);
   pushTlbInvalidate(m, push, index * PAGES_PER_BLOCK, PAGES_PER_BLOCK, true, false);
   pushEnd(m, push);
@@ -43,6 +45,7 @@ export function pageTreePutPtes(m: Model, block: VaBlock, gpuId: number, count: 
   }
   tree.delete(index);
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_GPU_INTERNAL, PURPOSE_PAGE_TREE, block.tracker);
+  if (push.status !== NV_OK) return;
   pushPte(m, push, PTE_LEVEL_2M, index * PAGES_PER_BLOCK, 1, PTE_INVALID);
   pushTlbInvalidate(m, push, index * PAGES_PER_BLOCK, PAGES_PER_BLOCK, true, true);
   pushEnd(m, push);

@@ -140,8 +140,8 @@ function migrateNonMigratable(m: Model, space: VaSpace, startPage: number, outer
       status = rangeGroupVaRangeMigrate(m, range, windows.startPage, windows.outerPage, tracker);
     }
   }
-  trackerWait(m, tracker);
-  return status;
+  const waited = trackerWait(m, tracker);
+  return status === NV_OK ? waited : status;
 }
 
 /** uvm_va_range_set_preferred_location */

@@ -6,11 +6,13 @@
  * uvm_channel_end_push; and one function for each method that a fault path puts into a push (CE, Host and MMU HALs).
  *
  * A thread pays `pushBase` at begin and, at the end, `pushMethod` for each method; acquires are part of the base. The
- * engine times are known at the end: see hostSubmit. Left out: push descriptions beyond a purpose, inline data, membar
- * and pipelining flags (copies of one push follow one another), fake pushes, a begin that fails.
+ * engine times are known at the end: see hostSubmit. A begin waits while the channel or the pushbuffer is full, and
+ * fails (Push.status) when the driver finds an error of a channel meanwhile. Sizes in bytes are those of Hopper's HALs
+ * (push_bytes.ts). Left out: push descriptions beyond a purpose, inline data of callers, membar and pipelining flags
+ * (copies of one push follow one another), fake pushes.
  */
 import { assert } from '../../base/assert.ts';
-import { PAGE_SIZE } from '../../base/units.ts';
+import { PAGE_SIZE, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
 import { hostSubmit } from '../gpu/host.ts';
 import {
   METHOD_CANCEL,
@@ -30,6 +32,7 @@ import {
   TLB_ALL,
   TLB_MEMBAR,
 } from '../gpu/methods.ts';
+import { PTE_LEVEL_4K, PTE_LEVEL_BIG, PTE_LEVEL_PDE } from '../gpu/mmu.ts';
 import type { Model } from '../state.ts';
 import {
   CHANNEL_NONE,
@@ -39,6 +42,8 @@ import {
   channelFinishTime,
   channelGet,
   channelGpu,
+  channelManagerWaitForSpace,
+  channelRelease,
   channelReserve,
   channelReserveGpuToGpu,
   channelReserveType,
@@ -53,18 +58,39 @@ import {
   GPFIFO_ON_COMPLETE,
   GPFIFO_ON_COMPLETE_DATA,
   GPFIFO_PURPOSE,
+  GPFIFO_SPAN,
   GPFIFO_TRACKING_VALUE,
   GPFIFO_WORDS,
   type PushCallback,
 } from './channel.ts';
+import { LAUNCH_CHANNEL_FAILED } from './conf_computing_types.ts';
 import { CPU_ID } from './processors.ts';
+import {
+  COPY_BYTES,
+  clearPtesBytes,
+  HOST_ACQUIRE_BYTES,
+  MEM_OP_BYTES,
+  MEMSET_PAGES_BYTES,
+  PDE_FILL_BYTES,
+  PUSH_END_BYTES,
+  PUSH_SIZE_MAX,
+  pteIsCleared,
+  SECURE_DECRYPT_BYTES,
+  SECURE_ENCRYPT_BYTES,
+  timestampBytes,
+  WFI_MEMBAR_BYTES,
+  writePtesBytes,
+} from './push_bytes.ts';
 import {
   PUSH_ACQUIRE_INFO_MAX_ENTRIES,
   PUSH_SLOT_STATIC,
   type Push,
   pushbufferBeginPush,
   pushbufferEndPush,
+  pushbufferHasSpace,
+  SPAN_NONE,
 } from './pushbuffer.ts';
+import { NV_OK } from './status.ts';
 import { type Tracker, trackerRemoveCompleted, trackerWaitForEntry, trackerWaitForOtherGpus } from './tracker.ts';
 
 export type { Push } from './pushbuffer.ts';
@@ -125,33 +151,52 @@ export function pushCallbackRegister(m: Model, callback: PushCallback): number {
   return m.res.pushCallbacks.length - 1;
 }
 
-/** Begins a push on the channels of a type; waits while all are full (uvm_push_begin). `gpu` is an index. */
+/**
+ * Begins a push on the channels of a type; waits while all are full (uvm_push_begin). `gpu` is an index. This and the
+ * begins below fail when an error of a channel is found meanwhile: what they return then has a status (Push.status) and
+ * takes no methods.
+ */
 export function pushBegin(m: Model, gpu: number, type: number, purpose: number): Push {
-  return pushBeginOnReservedChannel(m, channelReserveType(m, gpu, type), type, purpose);
+  const channel = channelReserveType(m, gpu, type);
+  if (channel === null) return failedPush(m, gpu, m.globalStatus);
+  return pushBeginOnReservedChannel(m, channel, type, purpose);
 }
 
 /** As pushBegin; the push starts after what is in the tracker, which loses its completed entries. */
 export function pushBeginAcquire(m: Model, gpu: number, type: number, purpose: number, tracker: Tracker): Push {
   // GPUs with Confidential Computing cannot wait for each other (uvm_push_allow_dependencies_across_gpus).
-  if (m.gpus[gpu].channelManager.confComputing !== null) trackerWaitForOtherGpus(m, tracker, gpu);
-  const push = pushBeginOnReservedChannel(m, channelReserveType(m, gpu, type), type, purpose);
-  pushAcquireTracker(m, push, tracker);
+  if (m.gpus[gpu].channelManager.confComputing !== null) {
+    const status = trackerWaitForOtherGpus(m, tracker, gpu);
+    if (status !== NV_OK) return failedPush(m, gpu, status);
+  }
+  const push = pushBegin(m, gpu, type, purpose);
+  if (push.status === NV_OK) pushAcquireTracker(m, push, tracker);
   return push;
 }
 
 /** Begins a push of copies from `gpu` to `peer`, GPU indices (uvm_push_begin_acquire_gpu_to_gpu). */
 export function pushBeginGpuToGpuAcquire(m: Model, gpu: number, peer: number, purpose: number, tracker: Tracker): Push {
   assert(peer !== gpu, 'a peer is another GPU');
-  const push = pushBeginOnReservedChannel(m, channelReserveGpuToGpu(m, gpu, peer), CHANNEL_TYPE_GPU_TO_GPU, purpose);
-  pushAcquireTracker(m, push, tracker);
+  const channel = channelReserveGpuToGpu(m, gpu, peer);
+  if (channel === null) return failedPush(m, gpu, m.globalStatus);
+  const push = pushBeginOnReservedChannel(m, channel, CHANNEL_TYPE_GPU_TO_GPU, purpose);
+  if (push.status === NV_OK) pushAcquireTracker(m, push, tracker);
   return push;
 }
 
 /** Begins a push on one channel, by id; waits while it is full (uvm_push_begin_on_channel). */
 export function pushBeginOnChannel(m: Model, channel: number, purpose: number): Push {
   const reserved = channelGet(m, channel);
-  channelReserve(m, reserved, 1);
+  const status = channelReserve(m, reserved, 1);
+  if (status !== NV_OK) return failedPush(m, reserved.gpu, status);
   return pushBeginOnReservedChannel(m, reserved, CHANNEL_TYPE_ANY, purpose);
+}
+
+/** What a begin that failed returns. */
+export function failedPush(m: Model, gpu: number, status: number): Push {
+  const { failedPush: push } = m.gpus[gpu].channelManager.pushbuffer;
+  push.status = status;
+  return push;
 }
 
 /** Begins a push on a channel of which an entry was reserved for it (uvm_push_begin_on_reserved_channel). */
@@ -159,6 +204,13 @@ export function pushBeginOnReservedChannel(m: Model, channel: Channel, type: num
   const manager = m.gpus[channel.gpu].channelManager;
   const confComputing = manager.confComputing === null ? null : m.res.confComputing;
   const launchChannel = confComputing === null ? CHANNEL_NONE : confComputing.beginPush(m, channel);
+  let status = launchChannel === LAUNCH_CHANNEL_FAILED ? m.globalStatus : NV_OK;
+  if (status === NV_OK && !pushbufferHasSpace(manager.pushbuffer)) status = channelManagerWaitForSpace(m, channel.gpu);
+  if (status !== NV_OK) {
+    channelRelease(channel, 1);
+    if (launchChannel >= 0) channelRelease(channelGet(m, launchChannel), 1);
+    return failedPush(m, channel.gpu, status);
+  }
   const push = pushbufferBeginPush(manager.pushbuffer, manager.host.memory);
   push.launchChannel = launchChannel;
   push.gpu = channel.gpu;
@@ -185,6 +237,7 @@ export function pushAcquireTracker(m: Model, push: Push, tracker: Tracker): void
 function acquireEntry(m: Model, push: Push, channel: number, value: number): void {
   const time = channelFinishTime(m, channel, value) + m.cost.pushAcquire;
   if (time > push.acquireTime) push.acquireTime = time;
+  push.bytes += HOST_ACQUIRE_BYTES;
   if (channelGpu(channel) !== push.gpu) push.otherGpus |= 1 << channelGpu(channel);
   const count = push.acquireCount++;
   if (count >= PUSH_ACQUIRE_INFO_MAX_ENTRIES) return;
@@ -227,6 +280,7 @@ export function pushCopy(
 ): void {
   assert(dst !== src && count > 0, 'a copy has two sides and at least one page');
   const at = emit(m, push, 5);
+  push.bytes += scattered ? count * COPY_BYTES : COPY_BYTES;
   if (scattered) push.methods += count - 1;
   const words = push.words;
   words[at] = scattered ? METHOD_COPY_SCATTERED : METHOD_COPY;
@@ -265,8 +319,10 @@ function emitPinnedCopy(
   kind: number,
   base: number,
   time: number,
+  bytes = COPY_BYTES,
 ): void {
   const first = emit(m, push, operands.length);
+  push.bytes += bytes;
   for (let i = 0; i < operands.length; i++) push.words[first + i] = operands[i];
   let duration = time;
   if ((push.kinds & kind) === 0) {
@@ -322,6 +378,7 @@ export function pushCopyIn(
 export function pushMemset(m: Model, push: Push, processor: number, page: number, count: number): void {
   const at = emit(m, push, 4);
   const words = push.words;
+  push.bytes += MEMSET_PAGES_BYTES;
   words[at] = METHOD_MEMSET;
   words[at + 1] = processor;
   words[at + 2] = page;
@@ -334,9 +391,45 @@ export function pushMemset(m: Model, push: Push, processor: number, page: number
   push.usesEngine = true;
 }
 
+/**
+ * Adds the bytes of entries. Those that follow one another in a table are one batch (uvm_pte_batch_write_pte); what is
+ * cleared is a memset of its own; a directory entry is written apart from the batch, which ends before it.
+ */
+function addPteBytes(push: Push, level: number, page: number, count: number, pte: number): void {
+  if (level === PTE_LEVEL_PDE) {
+    endPteBatch(push);
+    push.bytes += PDE_FILL_BYTES;
+    return;
+  }
+  push.pteBatch = true;
+  if (pteIsCleared(pte)) {
+    push.bytes += clearPtesBytes(level, count);
+    push.pteCount = 0;
+    return;
+  }
+  if (push.pteCount > 0 && push.pteLevel === level && push.pteNext === page) {
+    push.bytes -= writePtesBytes(level, push.pteCount);
+  } else {
+    push.pteCount = 0;
+    push.pteLevel = level;
+  }
+  push.pteCount += count;
+  push.bytes += writePtesBytes(level, push.pteCount);
+  const pages = level === PTE_LEVEL_4K ? 1 : level === PTE_LEVEL_BIG ? PAGES_PER_BIG_PAGE : PAGES_PER_BLOCK;
+  push.pteNext = page + count * pages;
+}
+
+/** uvm_pte_batch_end: a membar after the entries. */
+function endPteBatch(push: Push): void {
+  if (push.pteBatch) push.bytes += WFI_MEMBAR_BYTES;
+  push.pteBatch = false;
+  push.pteCount = 0;
+}
+
 /** Writes `count` equal page-table entries of a level (PTE_LEVEL_* of gpu/mmu.ts) from `page` on: one method. */
 export function pushPte(m: Model, push: Push, level: number, page: number, count: number, pte: number): void {
   const at = emit(m, push, 5);
+  addPteBytes(push, level, page, count, pte);
   const words = push.words;
   words[at] = METHOD_PTE;
   words[at + 1] = level;
@@ -356,6 +449,8 @@ export function pushTlbInvalidate(
   membar: boolean,
 ): void {
   const at = emit(m, push, 4);
+  endPteBatch(push);
+  push.bytes += MEM_OP_BYTES;
   const words = push.words;
   words[at] = METHOD_TLB_INVALIDATE;
   words[at + 1] = page;
@@ -367,6 +462,7 @@ export function pushTlbInvalidate(
 /** Replays faults: the clients that wait try again when the push is done. */
 export function pushReplay(m: Model, push: Push, type: number): void {
   const at = emit(m, push, 2);
+  push.bytes += MEM_OP_BYTES;
   push.words[at] = METHOD_REPLAY;
   push.words[at + 1] = type;
   addMemops(m, push, m.cost.replay);
@@ -376,6 +472,7 @@ export function pushReplay(m: Model, push: Push, type: number): void {
 /** Cancels the accesses to a page that wait and match the filter; takes the engine as long as a replay. */
 export function pushCancel(m: Model, push: Push, page: number, vaSpace: number, accessFilter: number): void {
   const at = emit(m, push, 4);
+  push.bytes += MEM_OP_BYTES;
   const words = push.words;
   words[at] = METHOD_CANCEL;
   words[at + 1] = page;
@@ -403,13 +500,19 @@ export function pushSecureCopy(
   assert(bytes > 0 && offset + bytes <= PAGE_SIZE, 'a secure copy stays in its page');
   const { cost } = m;
   const operands = [toGpu ? METHOD_SECURE_DECRYPT : METHOD_SECURE_ENCRYPT, gpu, page, offset, bytes, buffer, slot];
-  if (toGpu) emitPinnedCopy(m, push, operands, KIND_TO_GPU, cost.copyBaseToGpu, cost.copyPageToGpuScattered);
-  else emitPinnedCopy(m, push, operands, KIND_TO_CPU, cost.copyBaseToCpu, cost.copyPageToCpuScattered);
+  if (toGpu) {
+    const time = cost.copyPageToGpuScattered;
+    emitPinnedCopy(m, push, operands, KIND_TO_GPU, cost.copyBaseToGpu, time, SECURE_DECRYPT_BYTES);
+  } else {
+    const time = cost.copyPageToCpuScattered;
+    emitPinnedCopy(m, push, operands, KIND_TO_CPU, cost.copyBaseToCpu, time, SECURE_ENCRYPT_BYTES);
+  }
 }
 
 /** A copy engine's encryption of what the driver itself reads: the push, or the semaphore's payload. */
-export function pushSecureNote(m: Model, push: Push): void {
+export function pushSecureNote(m: Model, push: Push, bytes: number): void {
   const at = emit(m, push, 1);
+  push.bytes += bytes;
   push.words[at] = METHOD_SECURE_NOTE;
 }
 
@@ -417,6 +520,7 @@ export function pushSecureNote(m: Model, push: Push): void {
 export function pushTimestamp(m: Model, push: Push): number {
   const at = emit(m, push, 2);
   const slot = push.timestampCount++;
+  push.bytes += timestampBytes(push.offset, push.bytes);
   push.words[at] = METHOD_TIMESTAMP;
   push.words[at + 1] = slot;
   if (slot === push.timestamps.length) {
@@ -435,10 +539,13 @@ export function pushTimestamp(m: Model, push: Push): number {
  */
 export function pushEnd(m: Model, push: Push): void {
   assert(push.open, 'a push ends once');
+  endPteBatch(push);
   const { confComputing } = m.gpus[push.gpu].channelManager;
   const resources = confComputing === null ? null : m.res.confComputing;
   const channel = channelGet(m, push.channel);
   if (resources !== null) resources.encryptPush(m, push);
+  push.bytes += PUSH_END_BYTES;
+  assert(push.bytes <= PUSH_SIZE_MAX, 'a push has at most 128 KiB');
   m.k.now = Math.round(m.k.now + m.cost.pushMethod * push.methods);
   push.end = m.k.now;
   push.trackingValue = ++channel.trackingSem.queuedValue;
@@ -453,12 +560,12 @@ export function pushSubmit(m: Model, push: Push): void {
   const channel = channelGet(m, push.channel);
   hostSubmit(m, manager.host, channel.index, push);
   for (let i = 0; i < push.timestampCount; i++) push.timestamps[i] = Math.round(push.start + push.timestamps[i]);
-  fillEntry(channel, push);
+  const isStatic = push.slot === PUSH_SLOT_STATIC;
+  if (isStatic) push.open = false;
+  fillEntry(channel, push, isStatic ? SPAN_NONE : pushbufferEndPush(manager.pushbuffer, push));
   channel.currentGpfifoCount--;
   const gpfifo = channel.cpuPut;
   channel.cpuPut = (channel.cpuPut + 1) & (channel.numGpfifoEntries - 1);
-  if (push.slot === PUSH_SLOT_STATIC) push.open = false;
-  else pushbufferEndPush(manager.pushbuffer, push);
   if (m.res.pushWatch !== null) m.res.pushWatch.ended(m, push, gpfifo);
   if (m.res.seams.pushEnded !== null) m.res.seams.pushEnded(m, push);
   if (m.res.why !== null) {
@@ -475,7 +582,7 @@ export function pushSubmit(m: Model, push: Push): void {
   }
 }
 
-function fillEntry(channel: Channel, push: Push): void {
+function fillEntry(channel: Channel, push: Push, span: number): void {
   const entries = channel.gpfifoEntries;
   const at = channel.cpuPut * GPFIFO_WORDS;
   const kept = Math.min(push.acquireCount, PUSH_ACQUIRE_INFO_MAX_ENTRIES);
@@ -487,6 +594,7 @@ function fillEntry(channel: Channel, push: Push): void {
   entries[at + GPFIFO_BEGIN] = push.begin;
   entries[at + GPFIFO_END] = push.end;
   entries[at + GPFIFO_METHODS] = push.methods;
+  entries[at + GPFIFO_SPAN] = span;
   entries[at + GPFIFO_ACQUIRE_FIRST] = channel.acquireTotal;
   entries[at + GPFIFO_ACQUIRE_COUNT] = kept;
   const ring = channel.acquires;

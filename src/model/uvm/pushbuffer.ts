@@ -1,13 +1,18 @@
 /**
  * Models uvm_pushbuffer.c (driver 580.105.08): where the methods of a push are built.
  *
- * Functions: uvm_pushbuffer_begin_push, _end_push, _mark_completed. At most 16 pushes are open at once. Left out: the
- * sixteen chunks of 1 MiB and their accounting of space, so a pushbuffer is never full and never makes a push wait;
- * methods are kept in buffers of their own (gpu/methods.ts), which return when the push has run.
+ * Functions: uvm_pushbuffer_create, _begin_push (its wait is in push.ts), _end_push, _mark_completed, _has_space,
+ * try_claim_chunk, update_chunk. At most 16 pushes are open at once.
+ *
+ * The space is counted as the driver does: sixteen chunks of 1 MiB, in each the pushes that wait for their completion
+ * in the order of their ends, and at most one push that is being built. What a push holds is not there, but in a buffer
+ * of its own (gpu/methods.ts), which returns when the push has run.
  */
 import { assert } from '../../base/assert.ts';
 import type { HostWork } from '../gpu/host.ts';
 import { type MethodMemory, methodMemoryClaim } from '../gpu/methods.ts';
+import { PUSH_SIZE_MAX } from './push_bytes.ts';
+import { NV_OK } from './status.ts';
 
 /** UVM_PUSH_MAX_CONCURRENT_PUSHES: pushes between begin and end. */
 export const PUSH_MAX_CONCURRENT_PUSHES = 16;
@@ -17,7 +22,16 @@ export const PUSH_ACQUIRE_INFO_MAX_ENTRIES = 16;
 
 /** Slot of a push that is none of the pushbuffer's: one that launches others with Confidential Computing. */
 export const PUSH_SLOT_STATIC = -1;
+/** In place of such a push's span. */
+export const SPAN_NONE = -1;
 
+/** UVM_PUSHBUFFER_CHUNK_SIZE and UVM_PUSHBUFFER_CHUNKS: 16 MiB in all. */
+export const PUSHBUFFER_CHUNK_SIZE = 1024 * 1024;
+export const PUSHBUFFER_CHUNKS = 16;
+
+const ALL_CHUNKS = 2 ** PUSHBUFFER_CHUNKS - 1;
+const NONE = -1;
+const FIRST_SPANS = 64;
 const FIRST_TIMESTAMPS = 16;
 
 /**
@@ -37,6 +51,16 @@ export interface Push extends HostWork {
   open: boolean;
   /** Channel that launches the push with Confidential Computing, by id, or -1: the push is submitted directly. */
   launchChannel: number;
+  /** NV_OK, or why there is no push: the begin failed, nothing can be put into it and it must not be ended. */
+  status: number;
+  /** Where it lies in the pushbuffer, and its size so far; valid after pushEnd too, then with the push's end. */
+  offset: number;
+  bytes: number;
+  /** Entries that were written last: level and page of the next one in a row, how many; and is their batch open? */
+  pteLevel: number;
+  pteNext: number;
+  pteCount: number;
+  pteBatch: boolean;
   /** CPU time of begin; `end` is the CPU time of submission (ns). `start` and `finish` are valid after pushEnd. */
   begin: number;
   /** Methods emitted, acquires apart. */
@@ -65,6 +89,24 @@ export interface Pushbuffer {
   freeCount: number;
   /** Pushes ended and not yet collected. */
   pendingPushes: number;
+  /** Stands for pushes whose begin failed. */
+  failedPush: Push;
+  /** Chunks as bits: empty ones, those with room for a push of any size, those in which a push is being built. */
+  idleChunks: number;
+  availableChunks: number;
+  currentChunks: number;
+  /** Where the next push of a chunk begins, in the chunk; valid for available ones. */
+  nextPushStart: Int32Array;
+  /** The first and the last pending push of a chunk, as spans; -1 when there is none. */
+  firstSpan: Int32Array;
+  lastSpan: Int32Array;
+  /** Spans [begin, end) of pending pushes in the pushbuffer, and their neighbours in the chunk. */
+  spanBegin: Int32Array;
+  spanEnd: Int32Array;
+  spanNext: Int32Array;
+  spanPrevious: Int32Array;
+  /** First of the spans that are not used, linked by spanNext. */
+  freeSpan: number;
 }
 
 /** An unused push. */
@@ -88,6 +130,13 @@ export function createPush(slot: number): Push {
     purpose: 0,
     open: false,
     launchChannel: -1,
+    status: NV_OK,
+    offset: 0,
+    bytes: 0,
+    pteLevel: 0,
+    pteNext: 0,
+    pteCount: 0,
+    pteBatch: false,
     begin: 0,
     methods: 0,
     onComplete: -1,
@@ -109,20 +158,94 @@ export function createPushbuffer(): Pushbuffer {
     freeFirst: 0,
     freeCount: PUSH_MAX_CONCURRENT_PUSHES,
     pendingPushes: 0,
+    failedPush: createPush(NONE),
+    idleChunks: ALL_CHUNKS,
+    availableChunks: ALL_CHUNKS,
+    currentChunks: 0,
+    nextPushStart: new Int32Array(PUSHBUFFER_CHUNKS),
+    firstSpan: new Int32Array(PUSHBUFFER_CHUNKS).fill(NONE),
+    lastSpan: new Int32Array(PUSHBUFFER_CHUNKS).fill(NONE),
+    spanBegin: new Int32Array(FIRST_SPANS),
+    spanEnd: new Int32Array(FIRST_SPANS),
+    spanNext: Int32Array.from({ length: FIRST_SPANS }, (_, i) => (i + 1 < FIRST_SPANS ? i + 1 : NONE)),
+    spanPrevious: new Int32Array(FIRST_SPANS).fill(NONE),
+    freeSpan: 0,
   };
 }
 
+/** Is there a chunk with room for a push of any size (uvm_pushbuffer_has_space)? */
+export function pushbufferHasSpace(pushbuffer: Pushbuffer): boolean {
+  return pushbuffer.availableChunks !== 0;
+}
+
+/** The lowest chunk that is idle, else the lowest one that is available (pick_chunk); there is one. */
+function pickChunk(pushbuffer: Pushbuffer): number {
+  const chunks = pushbuffer.idleChunks !== 0 ? pushbuffer.idleChunks : pushbuffer.availableChunks;
+  return 31 - Math.clz32(chunks & -chunks);
+}
+
+/** The chunk of a place in the pushbuffer. */
+function chunkOf(offset: number): number {
+  return Math.floor(offset / PUSHBUFFER_CHUNK_SIZE);
+}
+
+/** Looks again what room a chunk has (update_chunk). */
+function updateChunk(pushbuffer: Pushbuffer, chunk: number): void {
+  const first = pushbuffer.firstSpan[chunk];
+  let start = NONE;
+  if (first === NONE) {
+    pushbuffer.idleChunks |= 1 << chunk;
+    // At the very beginning, which wastes least at the end of the chunk.
+    start = 0;
+  } else {
+    const base = chunk * PUSHBUFFER_CHUNK_SIZE;
+    const get = pushbuffer.spanBegin[first] - base;
+    const put = pushbuffer.spanEnd[pushbuffer.lastSpan[chunk]] - base;
+    if (get > put) {
+      if (get - put >= PUSH_SIZE_MAX) start = put;
+    } else if (get < put) {
+      if (put + PUSH_SIZE_MAX <= PUSHBUFFER_CHUNK_SIZE) start = put;
+      else if (get >= PUSH_SIZE_MAX) start = 0;
+    }
+  }
+  if (start === NONE) return;
+  pushbuffer.availableChunks |= 1 << chunk;
+  pushbuffer.nextPushStart[chunk] = start;
+}
+
+function growSpans(pushbuffer: Pushbuffer): void {
+  const count = pushbuffer.spanNext.length;
+  const grow = (old: Int32Array): Int32Array => {
+    const grown = new Int32Array(2 * count);
+    grown.set(old);
+    return grown;
+  };
+  pushbuffer.spanBegin = grow(pushbuffer.spanBegin);
+  pushbuffer.spanEnd = grow(pushbuffer.spanEnd);
+  pushbuffer.spanPrevious = grow(pushbuffer.spanPrevious);
+  pushbuffer.spanNext = grow(pushbuffer.spanNext);
+  for (let i = count; i < 2 * count; i++) pushbuffer.spanNext[i] = i + 1 < 2 * count ? i + 1 : NONE;
+  pushbuffer.freeSpan = count;
+}
+
 /**
- * Opens a push and gives it room for methods (uvm_pushbuffer_begin_push). The caller fills in gpu, channel, purpose and
- * begin. A 17th open push would wait in the driver for another thread; here it is an error of the caller.
+ * Opens a push and gives it room for methods (uvm_pushbuffer_begin_push); there must be space. The caller fills in gpu,
+ * channel, purpose and begin. A 17th open push would wait in the driver for another thread; here it is an error of the
+ * caller.
  */
 export function pushbufferBeginPush(pushbuffer: Pushbuffer, memory: MethodMemory): Push {
   assert(pushbuffer.freeCount > 0, 'too many open pushes');
+  assert(pushbuffer.availableChunks !== 0, 'a push begins in a pushbuffer with space');
+  const chunk = pickChunk(pushbuffer);
+  pushbuffer.idleChunks &= ~(1 << chunk);
+  pushbuffer.availableChunks &= ~(1 << chunk);
+  pushbuffer.currentChunks |= 1 << chunk;
   const slot = pushbuffer.freePushes[pushbuffer.freeFirst];
   pushbuffer.freeFirst = (pushbuffer.freeFirst + 1) & (PUSH_MAX_CONCURRENT_PUSHES - 1);
   pushbuffer.freeCount--;
   const push = pushbuffer.pushes[slot];
   pushReset(push, memory);
+  push.offset = chunk * PUSHBUFFER_CHUNK_SIZE + pushbuffer.nextPushStart[chunk];
   return push;
 }
 
@@ -130,6 +253,9 @@ export function pushbufferBeginPush(pushbuffer: Pushbuffer, memory: MethodMemory
 export function pushReset(push: Push, memory: MethodMemory): void {
   push.open = true;
   push.launchChannel = -1;
+  push.bytes = 0;
+  push.pteCount = 0;
+  push.pteBatch = false;
   push.buffer = methodMemoryClaim(memory);
   push.words = memory.buffers[push.buffer];
   push.trackingValue = 0;
@@ -148,16 +274,48 @@ export function pushReset(push: Push, memory: MethodMemory): void {
   push.acquireCount = 0;
 }
 
-/** Closes a push that the host has taken over (uvm_pushbuffer_end_push). */
-export function pushbufferEndPush(pushbuffer: Pushbuffer, push: Push): void {
+/**
+ * Closes a push that the host has taken over (uvm_pushbuffer_end_push). Returns the span of its bytes, which
+ * pushbufferMarkCompleted gives back.
+ */
+export function pushbufferEndPush(pushbuffer: Pushbuffer, push: Push): number {
   push.open = false;
   const at = (pushbuffer.freeFirst + pushbuffer.freeCount) & (PUSH_MAX_CONCURRENT_PUSHES - 1);
   pushbuffer.freePushes[at] = push.slot;
   pushbuffer.freeCount++;
   pushbuffer.pendingPushes++;
+  if (pushbuffer.freeSpan === NONE) growSpans(pushbuffer);
+  const span = pushbuffer.freeSpan;
+  pushbuffer.freeSpan = pushbuffer.spanNext[span];
+  const chunk = chunkOf(push.offset);
+  const last = pushbuffer.lastSpan[chunk];
+  pushbuffer.spanBegin[span] = push.offset;
+  pushbuffer.spanEnd[span] = push.offset + push.bytes;
+  pushbuffer.spanNext[span] = NONE;
+  pushbuffer.spanPrevious[span] = last;
+  if (last === NONE) pushbuffer.firstSpan[chunk] = span;
+  else pushbuffer.spanNext[last] = span;
+  pushbuffer.lastSpan[chunk] = span;
+  updateChunk(pushbuffer, chunk);
+  pushbuffer.currentChunks &= ~(1 << chunk);
+  return span;
 }
 
-/** A collected push gives its space back, after its callback ran (uvm_pushbuffer_mark_completed). */
-export function pushbufferMarkCompleted(pushbuffer: Pushbuffer): void {
+/**
+ * A collected push gives its space back, after its callback ran (uvm_pushbuffer_mark_completed). Of the pushes in a
+ * chunk only the first and the last bound its room; while a push is being built there, its end looks for room.
+ */
+export function pushbufferMarkCompleted(pushbuffer: Pushbuffer, span: number): void {
   pushbuffer.pendingPushes--;
+  const chunk = chunkOf(pushbuffer.spanBegin[span]);
+  const next = pushbuffer.spanNext[span];
+  const previous = pushbuffer.spanPrevious[span];
+  if (previous === NONE) pushbuffer.firstSpan[chunk] = next;
+  else pushbuffer.spanNext[previous] = next;
+  if (next === NONE) pushbuffer.lastSpan[chunk] = previous;
+  else pushbuffer.spanPrevious[next] = previous;
+  pushbuffer.spanNext[span] = pushbuffer.freeSpan;
+  pushbuffer.freeSpan = span;
+  const bounds = previous === NONE || next === NONE;
+  if (bounds && (pushbuffer.currentChunks & (1 << chunk)) === 0) updateChunk(pushbuffer, chunk);
 }

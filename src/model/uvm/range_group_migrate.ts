@@ -138,8 +138,8 @@ export function rangeGroupsAllowMigration(m: Model, space: VaSpace, ids: readonl
     if (group !== null) status = preventMigration(m, space, group, tracker);
   }
   lockRelease(m, LOCK_ORDER_VA_SPACE, space.id, allow);
-  trackerWait(m, tracker);
-  return status;
+  const waited = trackerWait(m, tracker);
+  return status === NV_OK ? waited : status;
 }
 
 /**
@@ -162,6 +162,6 @@ export function rangeGroupSetAndMigrate(
     status = migrateRanges(m, space, startPage, outerPage, tracker, () => NV_OK);
   }
   lockRelease(m, LOCK_ORDER_VA_SPACE, space.id, false);
-  trackerWait(m, tracker);
-  return status;
+  const waited = trackerWait(m, tracker);
+  return status === NV_OK ? waited : status;
 }

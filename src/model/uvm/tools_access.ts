@@ -20,6 +20,7 @@ import {
 import { mmAllocKernelPages, mmUnpin } from '../kernel/mm.ts';
 import type { Model } from '../state.ts';
 import { CHANNEL_TYPE_CPU_TO_GPU, CHANNEL_TYPE_GPU_TO_CPU } from './channel.ts';
+import { gpuCheckEccError } from './gpu.ts';
 import { CPU_ID, INVALID_ID } from './processors.ts';
 import { PURPOSE_TOOLS, pushBeginAcquire, pushCopyIn, pushCopyOut, pushEndAndWait } from './push.ts';
 import { NV_ERR_INVALID_ADDRESS, NV_ERR_INVALID_ARGUMENT, NV_OK } from './status.ts';
@@ -70,6 +71,7 @@ function blockReadToCpu(m: Model, block: VaBlock, step: Step): number {
     return secureReadToCpu(m, source, holder, offset, part, block.tracker);
   } else {
     const push = pushBeginAcquire(m, source - 1, CHANNEL_TYPE_GPU_TO_CPU, PURPOSE_TOOLS, block.tracker);
+    if (push.status !== NV_OK) return push.status;
     pushCopyOut(m, push, source, holder, offset, stage, 0, part.length);
     status = pushEndAndWait(m, push);
     holder = m.k.pins[stage].frames[0];
@@ -101,6 +103,7 @@ function blockWriteFromCpu(m: Model, block: VaBlock, step: Step): number {
   if (m.contents !== null) contentsPutBytes(m.contents, CPU_ID, frame, 0, part);
   if (target !== CPU_ID) {
     const push = pushBeginAcquire(m, target - 1, CHANNEL_TYPE_CPU_TO_GPU, PURPOSE_TOOLS, block.tracker);
+    if (push.status !== NV_OK) return push.status;
     pushCopyIn(m, push, target, absolute, offset, stage, 0, part.length);
     return pushEndAndWait(m, push);
   }
@@ -155,6 +158,7 @@ export function* toolsAccessProcessMemory(
     if (status === NV_OK) {
       const absolute = page + Math.floor(at / PAGE_SIZE);
       status = accessPage(m, space, absolute, { write, page: 0, offset: inPage, part, stage });
+      for (let i = 0; i < m.gpus.length && status === NV_OK; i++) status = gpuCheckEccError(m, m.gpus[i]);
     }
     if (status === NV_OK && !write && !(yield* user(bytes, part))) status = NV_ERR_INVALID_ARGUMENT;
     if (status !== NV_OK) break;

@@ -61,7 +61,7 @@ function expectCompleted(m: Model, t: Tracker): void {
   expect(trackerQuery(m, t)).toBe(NV_OK);
   expect(trackerIsCompleted(m, t)).toBe(true);
   expect(trackerWait(m, t)).toBe(NV_OK);
-  expect(trackerCheckErrors(m)).toBe(NV_OK);
+  expect(trackerCheckErrors(m, [])).toBe(NV_OK);
   expect(t).toEqual([]);
   expect(m.k.now).toBe(now);
 }

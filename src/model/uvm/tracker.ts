@@ -5,13 +5,21 @@
  * _init_from, _clear, _remove_completed, _is_completed, _is_entry_completed, _check_errors, _query, _wait,
  * _wait_for_entry, _wait_for_other_gpus. A wait never runs the callbacks of pushes.
  *
- * Left out: running out of memory, and with it _reserve, the *_safe forms and static entries; channel errors (RC): the
- * only error there is is the driver's global one.
+ * Left out: running out of memory, and with it _reserve, the *_safe forms and static entries.
  */
 import { hostRunUntil } from '../gpu/host.ts';
 import type { Model } from '../state.ts';
-import { CHANNEL_NONE, channelFinishTime, channelGpu, channelIsValueCompleted } from './channel.ts';
+import {
+  CHANNEL_NONE,
+  channelCheckErrors,
+  channelFinishTime,
+  channelGet,
+  channelGpu,
+  channelIsValueCompleted,
+  channelWaitText,
+} from './channel.ts';
 import type { Push } from './pushbuffer.ts';
+import { SPIN_LOOP_REPORT_NS, spinLoopUntil } from './spin_loop.ts';
 import { NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED } from './status.ts';
 
 /** Flat pairs [channel id, tracking value, ...], at most one pair for each channel. */
@@ -114,20 +122,24 @@ export function trackerIsCompleted(m: Model, t: Tracker): boolean {
   return t.length === 0;
 }
 
-/** The error that a wait on this tracker would end with, or NV_OK. */
-export function trackerCheckErrors(m: Model): number {
-  return m.globalStatus;
+/** The error of the driver, or of a channel in the tracker, or NV_OK. */
+export function trackerCheckErrors(m: Model, t: Tracker): number {
+  let status = m.globalStatus;
+  for (let i = 0; i < t.length && status === NV_OK; i += 2) {
+    if (t[i] !== CHANNEL_NONE) status = channelCheckErrors(m, channelGet(m, t[i]));
+  }
+  return status;
 }
 
 /** NV_OK when all is done, NV_WARN_MORE_PROCESSING_REQUIRED when not, or the driver's error. Drops what is done. */
 export function trackerQuery(m: Model, t: Tracker): number {
   const completed = trackerIsCompleted(m, t);
-  const status = trackerCheckErrors(m);
+  const status = trackerCheckErrors(m, t);
   if (status !== NV_OK) return status;
   return completed ? NV_OK : NV_WARN_MORE_PROCESSING_REQUIRED;
 }
 
-/** When the last entry finishes (ns), which may be past; 0 for an empty tracker. */
+/** When the last entry finishes (ns), which may be past; 0 for an empty tracker, Infinity when one never does. */
 export function trackerFinishTime(m: Model, t: Tracker): number {
   let finish = 0;
   for (let i = 0; i < t.length; i += 2) {
@@ -139,29 +151,50 @@ export function trackerFinishTime(m: Model, t: Tracker): number {
 }
 
 /**
+ * When a wait on this tracker ends: with the last entry, or when the error notifier of a channel is set whose entry
+ * never finishes.
+ */
+export function trackerWaitEnd(m: Model, t: Tracker): number {
+  const finish = trackerFinishTime(m, t);
+  if (finish < Infinity) return finish;
+  let error = Infinity;
+  for (let i = 0; i < t.length; i += 2) {
+    if (t[i] === CHANNEL_NONE || channelFinishTime(m, t[i], t[i + 1]) < Infinity) continue;
+    const { gpu, index } = channelGet(m, t[i]);
+    error = Math.min(error, m.gpus[gpu].channelManager.host.channels[index].errorTime);
+  }
+  return error;
+}
+
+/**
  * Waits for all entries and empties the tracker. The local time becomes the finish of the last entry plus the cost of
- * polling, or stays when all had finished. Returns NV_OK, or the driver's error when something is not done.
+ * polling, or stays when all had finished. Returns NV_OK, or the driver's error, or that of a channel, when something
+ * is not done. Throws EndlessWaitError when nothing would end the wait.
  */
 export function trackerWait(m: Model, t: Tracker): number {
   if (t.length === 0) return NV_OK;
-  if (m.globalStatus !== NV_OK) {
-    if (trackerIsCompleted(m, t)) return NV_OK;
-    trackerClear(t);
-    return m.globalStatus;
-  }
-  waitUntil(m, trackerFinishTime(m, t));
-  trackerRemoveCompleted(m, t);
+  let status = NV_OK;
+  if (m.globalStatus === NV_OK) {
+    waitUntil(m, t, 'uvm_tracker_wait', trackerWaitEnd(m, t));
+    trackerRemoveCompleted(m, t);
+    if (t.length > 0) status = trackerCheckErrors(m, t);
+  } else if (!trackerIsCompleted(m, t)) status = m.globalStatus;
   trackerClear(t);
-  return NV_OK;
+  return status;
 }
 
-/** Waits for one push. Returns NV_OK, or the driver's error when it is not done. */
+/** Waits for one push. Returns NV_OK, or the error of its channel or the driver when it is not done. */
 export function trackerWaitForEntry(m: Model, channel: number, value: number): number {
   if (trackerIsEntryCompleted(m, channel, value)) return NV_OK;
-  if (m.globalStatus !== NV_OK) return m.globalStatus;
-  waitUntil(m, channelFinishTime(m, channel, value));
+  if (m.globalStatus !== NV_OK) {
+    // The driver spins once, and looks at the channel before it looks at the global status.
+    const status = channelCheckErrors(m, channelGet(m, channel));
+    return status === NV_OK ? m.globalStatus : status;
+  }
+  const entry = [channel, value];
+  waitUntil(m, entry, 'uvm_tracker_wait_for_entry', trackerWaitEnd(m, entry));
   hostRunUntil(m, channelGpu(channel), m.k.now);
-  return NV_OK;
+  return trackerIsEntryCompleted(m, channel, value) ? NV_OK : trackerCheckErrors(m, entry);
 }
 
 /** Waits for the entries of GPUs other than `gpu` (an index) and drops what is done. An error empties the tracker. */
@@ -178,6 +211,14 @@ export function trackerWaitForOtherGpus(m: Model, t: Tracker, gpu: number): numb
   return NV_OK;
 }
 
-function waitUntil(m: Model, finish: number): void {
-  if (finish > m.k.now) m.k.now = Math.round(finish + m.cost.trackerPoll);
+function waitUntil(m: Model, t: Tracker, place: string, end: number): void {
+  if (end <= m.k.now) return;
+  if (end - m.k.now < SPIN_LOOP_REPORT_NS / 2) {
+    m.k.now = Math.round(end + m.cost.trackerPoll);
+    return;
+  }
+  const channels: number[] = [];
+  for (let i = 0; i < t.length; i += 2) if (!trackerIsEntryCompleted(m, t[i], t[i + 1])) channels.push(t[i]);
+  const gpu = channelGpu(channels[0]);
+  spinLoopUntil(m, gpu, place, m.k.now, end, () => channels.map((id) => channelWaitText(channelGet(m, id))).join(', '));
 }

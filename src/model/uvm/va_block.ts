@@ -67,7 +67,7 @@ export function vaBlockCreate(id: number, range: VaRange, startPage: number, n: 
 }
 
 export function createVaBlockContext(): VaBlockContext {
-  return { w: new Uint32Array(C_WORDS), allInvolvedProcessors: 0, cause: 0 };
+  return { w: new Uint32Array(C_WORDS), allInvolvedProcessors: 0, cause: 0, status: NV_OK };
 }
 
 /** uvm_service_block_context_alloc */

@@ -24,6 +24,7 @@ import {
 import { globalSetFatalError } from './gpu_semaphore.ts';
 import { CPU_ID } from './processors.ts';
 import {
+  failedPush,
   PURPOSE_COPY,
   PURPOSE_TOOLS,
   type Push,
@@ -46,15 +47,21 @@ export interface SecureBlockCopy {
   encrypted: number[];
 }
 
-/** Begins the push of a copy between the CPU and a GPU; it starts after the tracker, the block's. */
+/**
+ * Begins the push of a copy between the CPU and a GPU; it starts after the tracker, the block's. Where the push has a
+ * status other than NV_OK, nothing was begun.
+ */
 export function secureCopyBegin(m: Model, tracker: Tracker, destination: number, source: number): SecureBlockCopy {
   const toGpu = source === CPU_ID;
   const gpuId = toGpu ? destination : source;
   const local = trackerInitFrom(tracker);
   const buffer = dmaBufferAlloc(m, gpuId - 1, local);
-  if (toGpu) trackerWait(m, local);
+  const waited = toGpu ? trackerWait(m, local) : NV_OK;
   const type = toGpu ? CHANNEL_TYPE_CPU_TO_GPU : CHANNEL_TYPE_GPU_TO_CPU;
-  return { push: pushBeginAcquire(m, gpuId - 1, type, PURPOSE_COPY, local), toGpu, gpuId, buffer, encrypted: [] };
+  const push =
+    waited === NV_OK ? pushBeginAcquire(m, gpuId - 1, type, PURPOSE_COPY, local) : failedPush(m, gpuId - 1, waited);
+  if (push.status !== NV_OK) dmaBufferFree(m, gpuId - 1, buffer, null);
+  return { push, toGpu, gpuId, buffer, encrypted: [] };
 }
 
 /** Copies pages `[first, outer)` of the block that begins at `startPage`. */
@@ -82,16 +89,21 @@ export function secureCopyPages(
   }
 }
 
-/** After the push has ended: waits for it and decrypts what it brought to the CPU, and gives the buffer back. */
-export function secureCopyFinish(m: Model, copy: SecureBlockCopy, startPage: number): void {
+/**
+ * After the push has ended: waits for it and decrypts what it brought to the CPU, and gives the buffer back. Returns a
+ * driver status.
+ */
+export function secureCopyFinish(m: Model, copy: SecureBlockCopy, startPage: number): number {
   const { push, gpuId, buffer } = copy;
   const tracker = createTracker();
   trackerOverwriteWithPush(tracker, push);
-  if (!copy.toGpu && pushWait(m, push) === NV_OK) decryptPages(m, copy, startPage);
+  let status = copy.toGpu ? NV_OK : pushWait(m, push);
+  if (status === NV_OK && !copy.toGpu) status = decryptPages(m, copy, startPage);
   dmaBufferFree(m, gpuId - 1, buffer, tracker);
+  return status;
 }
 
-function decryptPages(m: Model, copy: SecureBlockCopy, startPage: number): void {
+function decryptPages(m: Model, copy: SecureBlockCopy, startPage: number): number {
   const { push, gpuId, buffer } = copy;
   const channel = channelGet(m, push.channel);
   const { decryptIv } = confComputingOf(m.gpus[gpuId - 1].channelManager).dma.buffers[buffer];
@@ -99,20 +111,13 @@ function decryptPages(m: Model, copy: SecureBlockCopy, startPage: number): void 
     const { status, plain } = cpuDecrypt(m, channel, buffer, page, decryptIv[page], PAGE_SIZE);
     if (status !== NV_OK) {
       globalSetFatalError(m, status);
-      return;
+      return status;
     }
     if (m.contents !== null && plain !== null) {
       m.contents.pages[CPU_ID].set(startPage + page, new Uint32Array(plain.slice().buffer));
     }
   }
-}
-
-/**
- * What a move of pages came to once its copies are made: with Confidential Computing a fatal error that one of
- * them met, else NV_OK.
- */
-export function secureCopyStatus(m: Model): number {
-  return m.res.confComputing === null ? NV_OK : m.globalStatus;
+  return NV_OK;
 }
 
 /**
@@ -129,6 +134,10 @@ export function secureReadToCpu(
 ): number {
   const buffer = dmaBufferAlloc(m, gpuId - 1, null);
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_GPU_TO_CPU, PURPOSE_TOOLS, tracker);
+  if (push.status !== NV_OK) {
+    dmaBufferFree(m, gpuId - 1, buffer, null);
+    return push.status;
+  }
   const channel = channelGet(m, push.channel);
   const iv = logGpuEncryption(m, channel, part.length);
   pushSecureCopy(m, push, false, gpuId, page, offset, part.length, buffer, 0);
@@ -156,6 +165,10 @@ export function secureWriteFromCpu(
 ): number {
   const buffer = dmaBufferAlloc(m, gpuId - 1, null);
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_CPU_TO_GPU, PURPOSE_TOOLS, tracker);
+  if (push.status !== NV_OK) {
+    dmaBufferFree(m, gpuId - 1, buffer, null);
+    return push.status;
+  }
   cpuEncrypt(m, channelGet(m, push.channel), buffer, 0, m.contents === null ? null : part, part.length);
   pushSecureCopy(m, push, true, gpuId, page, offset, part.length, buffer, 0);
   const status = pushEndAndWait(m, push);

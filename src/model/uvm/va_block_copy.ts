@@ -12,6 +12,7 @@ import { assert } from '../../base/assert.ts';
 import {
   maskAnd,
   maskAndNot,
+  maskClearRegion,
   maskContainsRegion,
   maskCopy,
   maskDifference,
@@ -62,7 +63,7 @@ import {
   updateResidentProcessor,
   vaBlockGpuStateGetAlloc,
 } from './va_block.ts';
-import { secureCopyBegin, secureCopyFinish, secureCopyPages, secureCopyStatus } from './va_block_conf_computing.ts';
+import { secureCopyBegin, secureCopyFinish, secureCopyPages } from './va_block_conf_computing.ts';
 import { vaBlockRevokeProt, vaBlockUnmap, vaBlockUnmapMask } from './va_block_map.ts';
 import { isBlockPhysContig } from './va_block_pte.ts';
 import {
@@ -169,6 +170,7 @@ function zeroNewGpuChunk(
   while (page < outer) {
     const end = maskNextSet(anywhere, o, page, outer);
     open ??= pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_GPU_INTERNAL, PURPOSE_MEMSET, block.tracker);
+    if (open.status !== NV_OK) return open;
     pushMemset(m, open, gpuId, block.startPage + page, end - page);
     page = maskNextClear(anywhere, o, end, outer);
   }
@@ -224,6 +226,12 @@ function blockPopulatePagesGpu(
       m.res.why.populate?.(block, gpuId, first, outer - first, zeroed);
     }
     push = zeroNewGpuChunk(m, block, gpuId, first, outer, w, C_TMP, push);
+    if (push !== null && push.status !== NV_OK) {
+      // block_populate_gpu_chunk gives the chunk back.
+      gpu.vidmemUsed -= bytes;
+      maskClearRegion(state.w, G_ALLOCATED, first, outer);
+      return push.status;
+    }
     page = maskNextSet(w, C_POPULATE, outer, block.n);
   }
   if (push !== null) {
@@ -317,6 +325,10 @@ function copyBetween(
   context.allInvolvedProcessors |= (1 << destination) | (1 << source);
   const secure = m.res.confComputing === null ? null : secureCopyBegin(m, block.tracker, destination, source);
   const push = secure === null ? copyBeginPush(m, block, destination, source) : secure.push;
+  if (push.status !== NV_OK) {
+    context.status = push.status;
+    return 0;
+  }
   toolsMigrationBegin(m);
   pushTimestamp(m, push);
   let first = maskNextSet(w, C_SOURCE, 0, block.n);
@@ -343,7 +355,10 @@ function copyBetween(
   pushEnd(m, push);
   toolsMigrationTimes(m, push);
   trackerAddEntry(tracker, push.channel, push.trackingValue);
-  if (secure !== null) secureCopyFinish(m, secure, block.startPage);
+  if (secure !== null) {
+    const status = secureCopyFinish(m, secure, block.startPage);
+    if (status !== NV_OK) context.status = status;
+  }
   return count;
 }
 
@@ -393,6 +408,7 @@ function copyFromMask(
       stagedHop,
       localTracker,
     );
+    if (context.status !== NV_OK) break;
     if (migrated >= 0) maskOr(w, migrated, w, C_SOURCE);
   }
   return copied;
@@ -454,7 +470,7 @@ function blockCopyResidentPages(
         false,
         missing,
       );
-      if (staged) {
+      if (staged && context.status === NV_OK) {
         copyStaged(m, block, context, destination, direct, prefetch, prefetchOffset, copyMode);
       }
     }
@@ -480,9 +496,10 @@ function copyStaged(
   copyFromMask(m, block, context, CPU_ID, sources, C_STAGED, -1, prefetch, prefetchOffset, copyMode, true, pages);
   trackerAddTracker(block.tracker, localTracker);
   trackerClear(localTracker);
+  if (context.status !== NV_OK) return;
   maskDifference(w, C_SOURCE, w, C_STAGED, w, C_MIGRATED);
   copyBetween(m, block, context, destination, CPU_ID, prefetch, prefetchOffset, copyMode, false, localTracker);
-  maskOr(w, C_MIGRATED, w, C_SOURCE);
+  if (context.status === NV_OK) maskOr(w, C_MIGRATED, w, C_SOURCE);
 }
 
 /**
@@ -502,6 +519,7 @@ export function vaBlockMakeResidentCopy(
 ): number {
   const w = context.w;
   context.cause = cause;
+  context.status = NV_OK;
   if (m.res.why !== null) m.res.why.makeResident?.(block, destination, pw, po, cause, false);
   if (destination !== CPU_ID) vaBlockGpuStateGetAlloc(block, destination);
   const dw = residentWords(block, destination) as Uint32Array;
@@ -516,10 +534,11 @@ export function vaBlockMakeResidentCopy(
       toolsRecordReadDuplicateInvalidate(m, block.startPage + p, destination);
     }
   }
+  if (context.status !== NV_OK) return context.status;
   const status = blockPopulatePages(m, block, context, destination, pw, po);
   if (status !== NV_OK) return status;
   blockCopyResidentPages(m, block, context, destination, pw, po, prefetch, prefetchOffset, false);
-  return secureCopyStatus(m);
+  return context.status;
 }
 
 /** block_copy_set_first_touch_residency: pages of the mask that live nowhere now live at the destination. */
@@ -641,6 +660,7 @@ export function vaBlockMakeResidentReadDuplicate(
 ): number {
   const w = context.w;
   context.cause = cause;
+  context.status = NV_OK;
   assert(cause !== CAUSE_EVICTION, 'eviction never duplicates');
   if (m.res.why !== null) m.res.why.makeResident?.(block, destination, pw, po, cause, true);
   if (destination !== CPU_ID) vaBlockGpuStateGetAlloc(block, destination);
@@ -650,11 +670,11 @@ export function vaBlockMakeResidentReadDuplicate(
     maskAnd(w, C_UNMAP, residentWords(block, id) as Uint32Array, residentOffset(id));
     if (!maskIsEmpty(w, C_UNMAP)) prepReadDuplicateMapping(m, block, context, id);
   }
+  if (context.status !== NV_OK) return context.status;
   const status = blockPopulatePages(m, block, context, destination, pw, po);
   if (status !== NV_OK) return status;
   blockCopyResidentPages(m, block, context, destination, pw, po, prefetch, prefetchOffset, true);
-  const copied = secureCopyStatus(m);
-  if (copied !== NV_OK) return copied;
+  if (context.status !== NV_OK) return context.status;
 
   if (maskDifference(w, C_EXTRA, pw, po, w, C_MIGRATED))
     setFirstTouchResidency(block, context, destination, w, C_EXTRA);

@@ -7,10 +7,11 @@
 import { maskSet, maskTest, maskZero } from '../../base/page_mask.ts';
 import { LOCK_ORDER_VA_BLOCK, LOCK_ORDER_VA_SPACE, lockAcquire, lockRelease } from '../kernel/lock.ts';
 import type { Model } from '../state.ts';
+import { statusToFatalFaultReason } from './gpu_replayable_faults_types.ts';
 import { perfThrashingGetHint } from './perf_thrashing.ts';
 import { THRASHING_HINT_PIN, THRASHING_HINT_THROTTLE } from './perf_thrashing_types.ts';
 import { CPU_ID } from './processors.ts';
-import { NV_ERR_NO_MEMORY, NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED } from './status.ts';
+import { NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED } from './status.ts';
 import { toolsFlush, toolsRecordCpuFault, toolsRecordFatalFault, toolsRecordThrottling } from './tools.ts';
 import { vaBlockCheckLogicalPermissions } from './va_block.ts';
 import { newResidencyOffset, vaBlockServiceLocked } from './va_block_service.ts';
@@ -34,8 +35,6 @@ const FAULT_AUTHORIZED_WINDOW = 300_000;
 
 /** Fatal reasons (UvmEventFatalReason). */
 const REASON_INVALID_ADDRESS = 1;
-const REASON_INVALID_PERMISSIONS = 2;
-const REASON_OUT_OF_MEMORY = 4;
 
 /** skip_cpu_fault_with_valid_permissions: true when the fault needs no service because the mapping is there already. */
 function skipFaultWithValidPermissions(m: Model, block: VaBlock, page: number, write: boolean): boolean {
@@ -127,6 +126,7 @@ export const CPU_FAULT_FATAL = -2;
  * call vaSpaceCpuFaultWoken and come back with `retries + 1`.
  */
 export function vaSpaceCpuFault(m: Model, space: VaSpace, page: number, write: boolean, retries: number): number {
+  if (m.globalStatus !== NV_OK && retries === 0) return CPU_FAULT_FATAL;
   lockAcquire(m, LOCK_ORDER_VA_SPACE, space.id, true);
   if (m.res.why !== null) {
     m.res.why.enter('uvm_va_space_cpu_fault', m.k.now, { page, write, retries });
@@ -162,8 +162,8 @@ export function vaSpaceCpuFault(m: Model, space: VaSpace, page: number, write: b
   }
   lockRelease(m, LOCK_ORDER_VA_SPACE, space.id, true);
   if (status !== NV_OK) {
-    const reason = status === NV_ERR_NO_MEMORY ? REASON_OUT_OF_MEMORY : REASON_INVALID_PERMISSIONS;
-    toolsRecordFatalFault(m, CPU_ID, 0, write ? ACCESS_ATOMIC_STRONG : ACCESS_READ, reason, page);
+    const access = write ? ACCESS_ATOMIC_STRONG : ACCESS_READ;
+    toolsRecordFatalFault(m, CPU_ID, 0, access, statusToFatalFaultReason(status), page);
     if (m.res.why !== null) m.res.why.leave?.('uvm_va_space_cpu_fault', m.k.now);
     return CPU_FAULT_FATAL;
   }

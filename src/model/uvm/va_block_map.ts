@@ -134,6 +134,10 @@ function blockUnmapGpu(
   for (let i = 0; i < 16; i++) w[C_AFTER + i] = ~state.w[G_READ + i] | w[C_PTE + i];
   blockPreparePtes(m, block, gpuId, INVALID_ID, w, C_PTE, C_AFTER);
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_MEMOPS, PURPOSE_UNMAP, block.tracker);
+  if (push.status !== NV_OK) {
+    context.status = push.status;
+    return;
+  }
   blockWritePtes(m, push, block, gpuId, INVALID_ID, PROT_NONE, w, C_PTE);
   pushEnd(m, push);
   if (block.mapped === 1 << gpuId) maskAndNot(block.w, B_MAYBE_MAPPED, w, C_PTE);
@@ -194,7 +198,12 @@ function blockMapCpuTo(
     )
   )
     return;
-  trackerWait(m, block.tracker);
+  const status = trackerWait(m, block.tracker);
+  if (status !== NV_OK) {
+    // What the pages are to show has not come.
+    context.status = status;
+    return;
+  }
   const writable = protection > PROT_READ_ONLY;
   mmInsertPages(block.w, w, C_PTE, writable);
   m.k.now += maskWeight(w, C_PTE) * m.cost.cpuMapPage;
@@ -240,6 +249,10 @@ function blockMapGpuTo(
   maskAnd(w, C_AFTER, rw, ro);
   blockPreparePtes(m, block, gpuId, resident, w, C_PTE, C_AFTER);
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_MEMOPS, PURPOSE_MAP, block.tracker);
+  if (push.status !== NV_OK) {
+    context.status = push.status;
+    return;
+  }
   blockWritePtes(m, push, block, gpuId, resident, protection, w, C_PTE);
   const remote = resident !== gpuId;
   if (remote) {
@@ -342,6 +355,10 @@ function blockRevokeProtGpuTo(
   maskAnd(w, C_AFTER, rw, ro);
   blockPreparePtes(m, block, gpuId, resident, w, C_PTE, C_AFTER);
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_MEMOPS, PURPOSE_REVOKE, block.tracker);
+  if (push.status !== NV_OK) {
+    context.status = push.status;
+    return;
+  }
   blockWritePtes(m, push, block, gpuId, resident, revoked - 1, w, C_PTE);
   pushEnd(m, push);
   revokeNotify(m, block, context, gpuId, revoked);

@@ -23,6 +23,7 @@ import { CHANNEL_TYPE_MEMOPS } from './channel.ts';
 import { pageTreeGetPtes } from './mmu.ts';
 import { CPU_ID, INVALID_ID, processorFindClosest } from './processors.ts';
 import { PURPOSE_PAGE_TREE, type Push, pushBeginAcquire, pushEnd, pushPte, pushTlbInvalidate } from './push.ts';
+import { NV_OK } from './status.ts';
 import { trackerAddEntry } from './tracker.ts';
 import { bigPageCount, bigPageFirst, pageResidentProcessors, supports2m, vaBlockGpuStateGetAlloc } from './va_block.ts';
 import {
@@ -356,6 +357,7 @@ export function blockResetPtes(m: Model, block: VaBlock, gpuId: number): void {
   if (state === null || supports2m(block) || state.bigPtes === 0) return;
   const bigStart = block.startPage + bigPageFirst(block);
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_MEMOPS, PURPOSE_PAGE_TREE, block.tracker);
+  if (push.status !== NV_OK) return;
   for (let rest = state.has4kTable ? state.bigPtes : 0; rest !== 0; rest &= rest - 1) {
     const piece = 31 - Math.clz32(rest & -rest);
     pushPte(m, push, PTE_LEVEL_4K, bigStart + piece * PAGES_PER_BIG_PAGE, PAGES_PER_BIG_PAGE, PTE_INVALID);
@@ -396,6 +398,7 @@ export function blockSplitPtes(m: Model, block: VaBlock, gpuId: number, at: numb
   }
   allocPtes(m, block, gpuId, state);
   const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_MEMOPS, PURPOSE_PAGE_TREE, block.tracker);
+  if (push.status !== NV_OK) return;
   if (state.pteIs2m) split2m(m, push, block, state, gpuId, nothing, 0, PTE_INVALID);
   else writeBigAnd4k(m, push, block, state, gpuId, nothing, 0, PTE_INVALID);
   pushEnd(m, push);

@@ -23,6 +23,7 @@ import {
   maskZero,
 } from '../../base/page_mask.ts';
 import type { Model } from '../state.ts';
+import { gpuCheckEccError } from './gpu.ts';
 import { perfPrefetchGetHint } from './perf_prefetch.ts';
 import { perfThrashingGetThrashingProcessors } from './perf_thrashing.ts';
 import { CPU_ID, INVALID_ID, processorFirst, processorNext } from './processors.ts';
@@ -124,6 +125,7 @@ function vaBlockServiceCopy(
   }
   maskZero(bc.w, C_CHANGED_RESIDENCY);
   bc.allInvolvedProcessors = 0;
+  bc.status = NV_OK;
   maskCopy(w, S_CALLER, w, pages);
   if (context.readDuplicateCount !== 0) {
     maskAnd(w, S_CALLER, w, S_READ_DUPLICATE);
@@ -142,8 +144,11 @@ function vaBlockServiceCopy(
   // Data that the CPU is about to see must have arrived, and no error may be pending.
   if (context.operation !== OPERATION_REPLAYABLE_FAULTS || residency !== CPU_ID) return NV_OK;
   if (m.res.why !== null) m.res.why.enter('uvm_tracker_wait', m.k.now, { for: 'the block' });
-  const status = trackerWait(m, block.tracker);
+  let status = trackerWait(m, block.tracker);
   if (m.res.why !== null) m.res.why.leave?.('uvm_tracker_wait', m.k.now);
+  for (let id = 1; id <= m.spec.gpus && status === NV_OK; id++) {
+    if ((bc.allInvolvedProcessors & (1 << id)) !== 0) status = gpuCheckEccError(m, m.gpus[id - 1]);
+  }
   return status;
 }
 
@@ -340,7 +345,7 @@ function vaBlockServiceFinish(
   for (let protection = PROT_READ_WRITE; protection <= PROT_READ_WRITE_ATOMIC; protection++) {
     if ((protections & (1 << protection)) !== 0) maskAndNot(block.w, B_DISCARDED, w, mappingsOffset(protection));
   }
-  return NV_OK;
+  return bc.status;
 }
 
 /**

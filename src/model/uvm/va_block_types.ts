@@ -145,6 +145,8 @@ export interface VaBlockContext {
   /** Processors that took part in copies of the current make_resident call. */
   allInvolvedProcessors: number;
   cause: number;
+  /** First error of a push that could not begin, or of a wait, in the current operation; NV_OK. */
+  status: number;
 }
 
 /** Masks in `ServiceBlockContext.w`. */
