@@ -1,6 +1,6 @@
 /** Random histories, many, and a count of what occurred in them: nothing that is named may be missing. */
 import { describe, expect, it } from 'vitest';
-import { checkSeeds } from './histories/check.ts';
+import { checkSeeds, withConfidentialComputing } from './histories/check.ts';
 import { type Coverage, coverageText, missing } from './histories/coverage.ts';
 
 const PARTS = 4;
@@ -18,6 +18,10 @@ describe('random histories', () => {
       expect(checkSeeds(first, PER_PART, coverage)).toBeNull();
     });
   }
+
+  it('seeds 20001 to 20800 break no rule with Confidential Computing', { timeout: TIMEOUT }, () => {
+    expect(checkSeeds(20_001, 800, new Map(), withConfidentialComputing)).toBeNull();
+  });
 
   it('every rule, event, replay policy, fault type and advice occurs', () => {
     console.log(`random histories, seeds 1 to ${TOTAL}:\n${coverageText(coverage)}`);

@@ -6,7 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { checkSeeds, failureText } from './histories/check.ts';
+import { checkSeeds, failureText, withConfidentialComputing } from './histories/check.ts';
 import { type Coverage, missing, REQUIRED } from './histories/coverage.ts';
 import { generateHistory } from './histories/generate.ts';
 import type { History } from './histories/history.ts';
@@ -20,6 +20,10 @@ describe('random histories', () => {
   it(`seeds ${FIRST} to ${FIRST + COUNT - 1} break no rule`, () => {
     expect(checkSeeds(FIRST, COUNT, new Map())).toBeNull();
   }, 120_000);
+
+  it('the first ones break no rule with Confidential Computing either', () => {
+    expect(checkSeeds(FIRST, Math.min(COUNT, 60), new Map(), withConfidentialComputing)).toBeNull();
+  }, 60_000);
 
   it('a history in a file breaks no rule', () => {
     const file = process.env['HISTORY_FILE'];

@@ -12,6 +12,7 @@ export {
   gpuInjectEccError,
   InjectError,
 } from './uvm/channel_inject.ts';
+export type { AeadCipher } from './uvm/conf_computing_types.ts';
 export { parseModuleParameters } from './uvm/params.ts';
 export type { SpinReport } from './uvm/spin_loop.ts';
 export { EndlessWaitError } from './uvm/spin_loop.ts';

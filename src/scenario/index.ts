@@ -1,4 +1,5 @@
 /** The public face of the scenario room: it needs no Node and runs in a browser. */
+export { aesGcm } from './aead.ts';
 export type { FaultStream } from './fault_stream.ts';
 export { createFaultStream, STREAM_CPU_FAULT, STREAM_GPU_FAULT } from './fault_stream.ts';
 export type { KnownMachines } from './machine.ts';

@@ -19,6 +19,7 @@ import { vaRangeFind } from '../../src/model/uvm/va_space.ts';
 import { parseProfile } from '../../src/scenario/profile.ts';
 import { createRun, type Run, resumeRun, snapshotRun } from '../../src/scenario/runner.ts';
 import type { Allocation, Scenario } from '../../src/scenario/scenario.ts';
+import { toyCipher } from '../support/toy_cipher.ts';
 import { type Coverage, count, countingObserver } from './coverage.ts';
 import { type History, WILD } from './history.ts';
 import { residencyOpinion } from './oracle.ts';
@@ -66,6 +67,7 @@ function machineOf(history: History): { spec: MachineSpec; costs: Costs } {
     ...profile.spec,
     gpus: history.gpus,
     nvlinkPeers: history.nvlinkPeers,
+    confidentialComputing: history.confidentialComputing ?? false,
     faultBufferEntries: history.faultBufferEntries,
     vidmemBytes: history.vidmemPages * 4096,
   };
@@ -77,6 +79,7 @@ function machineOf(history: History): { spec: MachineSpec; costs: Costs } {
 function optionsOf(history: History, coverage: Coverage): ModelOptions {
   return {
     contents: true,
+    aead: toyCipher,
     traced: history.traced,
     verify: history.verify,
     why: history.observed ? countingObserver(coverage) : null,

@@ -87,6 +87,8 @@ export interface History {
   seed: number;
   gpus: number;
   nvlinkPeers: boolean;
+  /** Not together with peers; false where it is not said. */
+  confidentialComputing?: boolean;
   faultBufferEntries: number;
   /** Vidmem of each GPU, pages. */
   vidmemPages: number;
