@@ -19,7 +19,7 @@ function folderWith(name: string, text: string): string {
 describe('loadMachines', () => {
   it("finds the package's profiles, each under its own name", () => {
     const machines = loadMachines();
-    expect(Object.keys(machines.known)).toEqual(['2xh200-nvlink', 'h200-pcie5']);
+    expect(Object.keys(machines.known)).toEqual(['2xh200-nvlink', 'h100-cc', 'h200-pcie5']);
     expect(machines.known['2xh200-nvlink'].gpus).toBe(2);
     for (const name of Object.keys(machines.known)) expect(machines.profile(name).spec.name).toBe(name);
     expect(machines.profile('h200-pcie5')).toBe(machines.profile('h200-pcie5'));

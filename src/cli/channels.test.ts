@@ -46,7 +46,7 @@ describe('channels', () => {
 
   it('refuses what does not go together', async () => {
     expect(await cli.run('channels', '--machine', 'nowhere')).toBe(2);
-    expect(cli.err).toContain('--machine nowhere: valid: 2xh200-nvlink, h200-pcie5');
+    expect(cli.err).toContain('--machine nowhere: valid: 2xh200-nvlink, h100-cc, h200-pcie5');
     expect(await cli.run('channels', file, '--machine', 'h200-pcie5')).toBe(2);
     expect(cli.err).toContain('a scenario names its own');
     expect(await cli.run('channels', '--scenario', 'x')).toBe(2);

@@ -184,7 +184,7 @@ describe('bad input', () => {
       scenario('advice', { ...advise, advice: 'hope' }),
       'steps[0].advice: "hope"; expected one of setPreferredLocation',
     ],
-    [{ ...good('profile'), machine: 'b200' }, 'unknown machine "b200"; valid: 2xh200-nvlink, h200-pcie5'],
+    [{ ...good('profile'), machine: 'b200' }, 'unknown machine "b200"; valid: 2xh200-nvlink, h100-cc, h200-pcie5'],
     [{ ...good('parameter'), parameters: { uvm_perf_prefetch_enabled: 1 } }, 'did you mean uvm_perf_prefetch_enable?'],
     [
       scenario('range', { ...range, length: 2097153 }),

@@ -133,6 +133,6 @@ describe('report', () => {
     expect(cli.err).toBe(`error: ${path}: byte 0: this is no recording of uvmlab\n`);
     cli.err = '';
     expect(await cli.run('report', GOLDEN, '--machine', 'h1')).toBe(2);
-    expect(cli.err).toMatch(/^error: --machine h1: unknown; valid: 2xh200-nvlink, h200-pcie5/);
+    expect(cli.err).toMatch(/^error: --machine h1: unknown; valid: 2xh200-nvlink, h100-cc, h200-pcie5/);
   });
 });

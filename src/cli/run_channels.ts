@@ -37,7 +37,8 @@ function idle(machines: Machines, flags: ChannelsFlags): { name: string; m: Mode
     throw new UsageError(`--machine ${name}: valid: ${Object.keys(machines.known).join(', ')}`);
   }
   const profile = machines.profile(name);
-  const parsed = parseModuleParameters(flags.param ?? {}, profile.spec.faultBufferEntries);
+  const { faultBufferEntries, confidentialComputing } = profile.spec;
+  const parsed = parseModuleParameters(flags.param ?? {}, faultBufferEntries, confidentialComputing);
   if (!parsed.ok) throw new UsageError(`--param: ${parsed.error}`);
   return { name, m: createModel(profile.spec, parsed.params, profile.untraced) };
 }

@@ -16,6 +16,10 @@ import { createThreads, threadsAllBlocked } from './kernel/thread.ts';
 import type { Costs, MachineSpec } from './spec.ts';
 import type { Model, Resources } from './state.ts';
 import { createChannelManager } from './uvm/channel.ts';
+import { createConfComputingChannelManager } from './uvm/channel_conf_computing.ts';
+import { createConfComputingResources } from './uvm/channel_conf_computing_launch.ts';
+import { confComputingSetup } from './uvm/channel_conf_computing_setup.ts';
+import type { AeadCipher } from './uvm/conf_computing_types.ts';
 import type { Gpu } from './uvm/gpu.ts';
 import { createIsrInfo, isrInit, parentGpuInitIsr } from './uvm/gpu_isr.ts';
 import { createNonReplayableFaults } from './uvm/gpu_non_replayable_faults.ts';
@@ -38,6 +42,8 @@ export interface ModelOptions {
   contents?: boolean;
   /** Dear checks after each operation. */
   verify?: boolean;
+  /** What encrypts the contents of pages on a machine with Confidential Computing; needed there with contents. */
+  aead?: AeadCipher;
   why?: Why | null;
   /** Value of every channel's tracking semaphore before the first push. */
   firstTrackingValue?: number;
@@ -46,7 +52,7 @@ export interface ModelOptions {
 /** Instance pointer of the one channel of the model's program, in units of 4 KiB. */
 const FIRST_INSTANCE = 0x1000;
 
-function createResources(options: ModelOptions): Resources {
+function createResources(spec: MachineSpec, options: ModelOptions): Resources {
   return {
     handlers: [],
     kthreadFunctions: [],
@@ -62,18 +68,20 @@ function createResources(options: ModelOptions): Resources {
       faultCancelled: null,
       pushEnded: null,
     },
+    confComputing: spec.confidentialComputing ? createConfComputingResources(options.aead ?? null) : null,
     accessReplayed: null,
   };
 }
 
 function createGpu(m: Model, index: number, options: ModelOptions): Gpu {
+  const createManager = m.spec.confidentialComputing ? createConfComputingChannelManager : createChannelManager;
   return {
     index,
     id: index + 1,
     faultBuffer: createHwFaultBuffer(m.spec.faultBufferEntries),
     mmu: createMmu(),
     clients: createClients(),
-    channelManager: createChannelManager(index, {
+    channelManager: createManager(index, {
       gpus: m.spec.gpus,
       copyEngines: m.spec.copyEngines,
       numGpfifoEntries: m.params.uvm_channel_num_gpfifo_entries,
@@ -109,7 +117,7 @@ export function createModel(
     spec,
     params,
     cost,
-    res: createResources(options),
+    res: createResources(spec, options),
     k: createKernel(),
     gpus: [],
     vaSpaces: [],
@@ -119,10 +127,15 @@ export function createModel(
     globalStatus: NV_OK,
     thrashingHint: { type: THRASHING_HINT_NONE, residency: INVALID_ID, processors: 0, endTime: 0 },
   };
+  assert(
+    !spec.confidentialComputing || m.contents === null || options.aead !== undefined,
+    'contents need a cipher here',
+  );
   const unpinKind = registerHandler(m, thrashingUnpinPages);
   for (let i = 0; i < spec.gpus; i++) m.gpus.push(createGpu(m, i, options));
   registerAll(m);
   for (const gpu of m.gpus) parentGpuInitIsr(m, gpu);
+  if (spec.confidentialComputing) for (const gpu of m.gpus) confComputingSetup(m, gpu.index);
   copyQueueInit(m);
   vaSpaceCreate(m, createThrashingSpace(unpinKind));
   return m;

@@ -116,6 +116,8 @@ export interface MachineSpec {
   readonly utlbsPerGpc: number;
   readonly gpcs: number;
   readonly vidmemBytes: number;
-  /** Entries of a channel's GPFIFO unless the module parameter says otherwise. */
+  /** Usable copy engines of a GPU. */
   readonly copyEngines: number;
+  /** The GPUs run with Confidential Computing; false where it is not said. */
+  readonly confidentialComputing?: boolean;
 }

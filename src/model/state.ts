@@ -8,6 +8,7 @@ import type { KThreads } from './kernel/thread.ts';
 import type { PushWatch } from './push_watch.ts';
 import type { Costs, MachineSpec } from './spec.ts';
 import type { PushCallback } from './uvm/channel.ts';
+import type { ConfComputingResources } from './uvm/conf_computing_types.ts';
 import type { Gpu } from './uvm/gpu.ts';
 import type { ModuleParameters } from './uvm/params.ts';
 import type { ThrashingHint } from './uvm/perf_thrashing_types.ts';
@@ -33,6 +34,8 @@ export interface Resources {
   /** Dear checks after each operation: lock order, invariants of a block. */
   verify: boolean;
   seams: Seams;
+  /** Null on a machine without Confidential Computing. */
+  confComputing: ConfComputingResources | null;
   /**
    * A replay carries out the parked access of a client slot: it reaches the memory of `processor` now, while the slot's
    * thread goes on later. For whoever keeps contents; null by default.

@@ -7,6 +7,7 @@
  * GPUs are indices, times are nanoseconds.
  */
 import type { CopyStage, CopyStageDetail } from './copy_routine/types.ts';
+import type { Launch } from './uvm/conf_computing_types.ts';
 import type { ServiceBlockContext, VaBlock } from './uvm/va_block_types.ts';
 
 /** What became of a fault that the driver looked at. */
@@ -99,6 +100,8 @@ export interface Why {
     finish: number,
     methods: number,
   ): void;
+  /** With Confidential Computing: a push was launched, by which channel and when; `push` of it follows. */
+  launch?(launch: Readonly<Launch>): void;
   /** A push is carried out on the GPU; what its methods bring about is told until the next one. */
   pushRun?(gpu: number, channelIndex: number, value: number, time: number): void;
   /** A parked access of the GPU ends because of a replay or a cancel; the one who waits goes on at `resume`. */

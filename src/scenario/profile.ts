@@ -29,6 +29,7 @@ const PROFILE = z.strictObject({
     gpcs: positive.max(32),
     vidmemBytes: positive,
     copyEngines: positive.max(32),
+    confidentialComputing: z.boolean().default(false),
   }),
   costs: z.record(z.string(), COST),
 });
@@ -133,6 +134,12 @@ export function parseProfile(json: unknown): Profile {
     throw new Error(
       `machine profile '${p.name}': driver '${p.driver}' has no rules here; ` +
         `valid choices: ${DRIVER_BRANCHES.join(', ')}`,
+    );
+  }
+  if (p.machine.confidentialComputing && p.machine.nvlinkPeers) {
+    throw new Error(
+      `machine profile '${p.name}': machine.nvlinkPeers is true with machine.confidentialComputing; ` +
+        'valid: false, as GPUs have no peers there',
     );
   }
   const untraced: Record<string, number> = {};

@@ -27,6 +27,7 @@ import { toolsFlush } from '../model/uvm/tools.ts';
 import { vaSpaceMunmap } from '../model/uvm/va_range.ts';
 import { processorName, vaSpaceMmap } from '../model/uvm/va_space.ts';
 import { cpuTouches, gpuTouches, hostTouches, runContend } from './access_steps.ts';
+import { aesGcm } from './aead.ts';
 import { checkBytes, copyStatus, memcpy, setCopyFrom, setNextCopy } from './copy_steps.ts';
 import { fail, type Run, type RunState, StepError, store } from './run.ts';
 import {
@@ -270,7 +271,7 @@ export function resumeRun(
   cost: Costs,
   options: ModelOptions = {},
 ): Run {
-  const m = restoreSnapshot(snapshot.model, spec, params, cost, options);
+  const m = restoreSnapshot(snapshot.model, spec, params, cost, { aead: aesGcm, ...options });
   const state = structuredClone(snapshot.state);
   return attach({
     scenario,

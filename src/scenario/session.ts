@@ -1,6 +1,7 @@
 /** Puts a scenario, a machine profile and options together into a run. */
 import { createModel, type ModelOptions } from '../model/model.ts';
 import { type ModuleParameters, parseModuleParameters } from '../model/uvm/params.ts';
+import { aesGcm } from './aead.ts';
 import type { Profile } from './profile.ts';
 import { createRun, type Run } from './runner.ts';
 import type { Scenario } from './scenario.ts';
@@ -20,7 +21,8 @@ export function sessionParameters(
   profile: Profile,
   overrides: Readonly<Record<string, number | string>> = {},
 ): { ok: true; params: ModuleParameters; notes: string[] } | { ok: false; error: string } {
-  return parseModuleParameters({ ...scenario.parameters, ...overrides }, profile.spec.faultBufferEntries);
+  const { faultBufferEntries, confidentialComputing } = profile.spec;
+  return parseModuleParameters({ ...scenario.parameters, ...overrides }, faultBufferEntries, confidentialComputing);
 }
 
 /** A run that has not begun, on a fresh model of the scenario's machine; or what is wrong with its parameters. */
@@ -29,6 +31,7 @@ export function createSession(scenario: Scenario, profile: Profile, options: Ses
   if (!parsed.ok) return parsed;
   const traced = options.traced ?? false;
   const m = createModel(profile.spec, parsed.params, traced ? profile.traced : profile.untraced, {
+    aead: aesGcm,
     ...options,
     traced,
   });

@@ -15,6 +15,7 @@ import {
   NV_ERR_INVALID_ADDRESS,
   NV_ERR_INVALID_ARGUMENT,
   NV_ERR_INVALID_STATE,
+  NV_ERR_NOT_SUPPORTED,
   NV_ERR_OBJECT_NOT_FOUND,
   NV_ERR_STATE_IN_USE,
   NV_OK,
@@ -223,6 +224,7 @@ function* setNextCopyAddress(m: Model, space: VaSpace, mm: number, view: DataVie
   const flags = view.getUint32(8, true);
   const { copy } = space;
   if ((flags & ~(NEXT_COPY_ARM | NEXT_COPY_ASYNC)) !== 0) return refuse(m, 9, NV_ERR_INVALID_ARGUMENT);
+  if (m.res.confComputing !== null) return refuse(m, 49, NV_ERR_NOT_SUPPORTED);
   const armed = (flags & NEXT_COPY_ARM) !== 0;
   if (!armed && copy.fromPages === 0) return refuse(m, 11, NV_ERR_INVALID_STATE);
   if (armed && copy.armed !== 0) return refuse(m, 31, NV_ERR_STATE_IN_USE);

@@ -28,6 +28,9 @@ import {
   METHOD_MEMSET,
   METHOD_PTE,
   METHOD_REPLAY,
+  METHOD_SECURE_DECRYPT,
+  METHOD_SECURE_ENCRYPT,
+  METHOD_SECURE_NOTE,
   METHOD_TIMESTAMP,
   METHOD_TLB_INVALIDATE,
   METHOD_WORDS,
@@ -35,6 +38,7 @@ import {
   methodMemoryRelease,
 } from './methods.ts';
 import { mmuWritePte } from './mmu.ts';
+import { type SecureChannel, secureDecrypt, secureEncrypt, secureNote } from './secure_copy.ts';
 import { clientsCancel, clientsReplay } from './sm.ts';
 
 /** A channel as the host sees it. */
@@ -56,6 +60,8 @@ export interface HostChannel {
   mask: number;
   /** Entries of ENTRY_WORDS words; empty until the channel is used. */
   ring: Float64Array;
+  /** Key and IVs of the engine's side; null without Confidential Computing. */
+  secure: SecureChannel | null;
 }
 
 /** Words of a ring entry. */
@@ -169,6 +175,7 @@ export function hostAddChannel(
     errorTime: Infinity,
     mask: entries - 1,
     ring,
+    secure: null,
   });
   return host.channels.length - 1;
 }
@@ -296,7 +303,9 @@ function runPush(m: Model, host: Host, channel: HostChannel, at: number, finish:
   if (m.res.why !== null) {
     m.res.why.pushRun?.(host.gpu, host.channels.indexOf(channel), ring[at + ENTRY_VALUE], finish);
   }
-  if (ring[at + ENTRY_LENGTH] > 0) runMethods(m, host, host.memory.buffers[buffer], ring[at + ENTRY_LENGTH], finish);
+  if (ring[at + ENTRY_LENGTH] > 0) {
+    runMethods(m, host, channel, host.memory.buffers[buffer], ring[at + ENTRY_LENGTH], finish);
+  }
   methodMemoryRelease(host.memory, buffer);
   // A store into 32 bits keeps the low half of the tracking value.
   const value = ring[at + ENTRY_VALUE];
@@ -309,7 +318,14 @@ function runOtherGpus(m: Model, mask: number, time: number): void {
   for (let rest = mask; rest !== 0; rest &= rest - 1) hostRunUntil(m, 31 - Math.clz32(rest & -rest), time);
 }
 
-function runMethods(m: Model, host: Host, words: Float64Array, length: number, finish: number): void {
+function runMethods(
+  m: Model,
+  host: Host,
+  channel: HostChannel,
+  words: Float64Array,
+  length: number,
+  finish: number,
+): void {
   const gpu = host.gpu;
   for (let i = 0; i < length; i += METHOD_WORDS[words[i]]) {
     switch (words[i]) {
@@ -345,6 +361,15 @@ function runMethods(m: Model, host: Host, words: Float64Array, length: number, f
         clientsCancel(m, gpu, words[i + 1], words[i + 3], finish, words[i + 2]);
         break;
       case METHOD_TIMESTAMP:
+        break;
+      case METHOD_SECURE_DECRYPT:
+        secureDecrypt(m, gpu, channel.secure, words, i);
+        break;
+      case METHOD_SECURE_ENCRYPT:
+        secureEncrypt(m, gpu, channel.secure, words, i);
+        break;
+      case METHOD_SECURE_NOTE:
+        secureNote(channel.secure);
         break;
       default:
         assert(false, 'unknown method in a push');

@@ -37,6 +37,16 @@ export const METHOD_COPY_OUT = 9;
  */
 export const METHOD_COPY_IN = 10;
 
+/**
+ * gpu (processor id), page, byte in it, bytes, staging buffer, page of the buffer: cipher text of a staging buffer to a
+ * page of the GPU's memory, decrypted (gpu/secure_copy.ts).
+ */
+export const METHOD_SECURE_DECRYPT = 11;
+/** The same operands: a page of the GPU's memory to a staging buffer, encrypted. */
+export const METHOD_SECURE_ENCRYPT = 12;
+/** No operands: an encryption of what the driver itself reads, which uses an IV of the channel. */
+export const METHOD_SECURE_NOTE = 13;
+
 /** Flags of METHOD_TLB_INVALIDATE. */
 export const TLB_ALL = 1;
 export const TLB_MEMBAR = 2;
@@ -54,10 +64,13 @@ export const METHOD_NAMES: readonly string[] = [
   'timestamp',
   'copyOut',
   'copyIn',
+  'secureDecrypt',
+  'secureEncrypt',
+  'secureNote',
 ];
 
 /** Words of a method, the op code included, by op code. */
-export const METHOD_WORDS: readonly number[] = [1, 5, 5, 4, 5, 4, 2, 4, 2, 7, 7];
+export const METHOD_WORDS: readonly number[] = [1, 5, 5, 4, 5, 4, 2, 4, 2, 7, 7, 7, 7, 1];
 
 const FIRST_BUFFER_WORDS = 64;
 

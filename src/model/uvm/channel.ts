@@ -9,10 +9,13 @@
  * Two notions of completion, as in the driver: a push is complete once its value is reached (trackers), its callback
  * runs when somebody updates the channel's progress. Waiting threads poll; time moves to the finish they wait for.
  *
- * Left out: SEC2, WLC, LCIC and CE_PROXY pools and all of Confidential Computing, CONTROL entries and the pushes of
- * channel_init (tracking values begin at 1), suspending peer copies, the properties of copy engines (all count as
- * equal, so engines are chosen by use and index alone), freeing a manager. Errors of a channel (RC, ECC) are found
- * where the driver looks for them (uvm_channel_check_errors); a GPU has none but those of channel_inject.ts.
+ * With Confidential Computing the pools are made in channel_conf_computing.ts, and a reservation locks its channel
+ * until the push ends.
+ *
+ * Left out: CE_PROXY pools, CONTROL entries and the pushes of channel_init without Confidential Computing (tracking
+ * values begin at 1), suspending peer copies, the properties of copy engines (all count as equal, so engines are chosen
+ * by use and index alone), freeing a manager. Errors of a channel (RC, ECC) are found where the driver
+ * looks for them (uvm_channel_check_errors); a GPU has none but those of channel_inject.ts.
  */
 import { assert } from '../../base/assert.ts';
 import {
@@ -25,6 +28,7 @@ import {
   hostStartTime,
 } from '../gpu/host.ts';
 import type { Model } from '../state.ts';
+import type { ConfComputing } from './conf_computing_types.ts';
 import {
   createGpuSemaphorePool,
   type GpuSemaphorePool,
@@ -40,6 +44,7 @@ import {
   type Pushbuffer,
   pushbufferHasSpace,
   pushbufferMarkCompleted,
+  SPAN_NONE,
 } from './pushbuffer.ts';
 import { type SpinReport, spinLoopUntil } from './spin_loop.ts';
 import { NV_ERR_ECC_ERROR, NV_ERR_INVALID_STATE, NV_ERR_RC_ERROR, NV_OK } from './status.ts';
@@ -50,6 +55,10 @@ export const CHANNEL_TYPE_GPU_TO_CPU = 1;
 export const CHANNEL_TYPE_GPU_INTERNAL = 2;
 export const CHANNEL_TYPE_MEMOPS = 3;
 export const CHANNEL_TYPE_GPU_TO_GPU = 4;
+/** Of Confidential Computing alone. */
+export const CHANNEL_TYPE_SEC2 = 5;
+export const CHANNEL_TYPE_WLC = 6;
+export const CHANNEL_TYPE_LCIC = 7;
 /** A push on a channel that was named itself. */
 export const CHANNEL_TYPE_ANY = -1;
 export const CHANNEL_TYPE_NAMES: readonly string[] = [
@@ -58,10 +67,21 @@ export const CHANNEL_TYPE_NAMES: readonly string[] = [
   'GPU_INTERNAL',
   'MEMOPS',
   'GPU_TO_GPU',
+  'SEC2',
+  'WLC',
+  'LCIC',
 ];
 
 /** uvm_channel_pool_type_t */
 export const CHANNEL_POOL_TYPE_CE = 1;
+export const CHANNEL_POOL_TYPE_SEC2 = 4;
+export const CHANNEL_POOL_TYPE_WLC = 8;
+export const CHANNEL_POOL_TYPE_LCIC = 16;
+
+/** Channel.pushLock: without Confidential Computing there is no lock; else a push has the channel for itself or not. */
+export const PUSH_LOCK_NONE = -1;
+export const PUSH_LOCK_FREE = 0;
+export const PUSH_LOCK_TAKEN = 1;
 
 export const CHANNEL_NUM_GPFIFO_ENTRIES_DEFAULT = 1024;
 
@@ -76,7 +96,7 @@ export const CHANNELS_PER_GPU_MAX = 64;
 const CHANNEL_SHIFT = 6;
 const CHANNEL_MASK = CHANNELS_PER_GPU_MAX - 1;
 
-const CHANNELS_PER_CE_POOL = 2;
+export const CHANNELS_PER_CE_POOL = 2;
 
 /** Entries that one update of progress collects at most. */
 const UPDATE_PROGRESS_MAX = 8;
@@ -119,6 +139,8 @@ export interface Channel {
   gpuGet: number;
   /** Entries reserved and not yet submitted. */
   currentGpfifoCount: number;
+  /** A PUSH_LOCK_* constant. */
+  pushLock: number;
   trackingSem: GpuTrackingSemaphore;
   /** Entries of GPFIFO_WORDS words; empty until the channel is used. */
   gpfifoEntries: Float64Array;
@@ -155,6 +177,8 @@ export interface ChannelManager {
   /** pool_to_use: pool index by channel type, and by peer GPU (-1: the GPU_TO_GPU pool). */
   poolForType: number[];
   poolForPeer: number[];
+  /** Null without Confidential Computing. */
+  confComputing: ConfComputing | null;
   /** What the driver printed at the first error of a channel; null while there was none. */
   fatalEntry: FatalEntry | null;
   /** Waits for this GPU's channels that took 30 s and more. */
@@ -184,31 +208,54 @@ export function createChannelManager(gpu: number, options: ChannelManagerOptions
     numGpfifoEntries >= 32 && Number.isInteger(Math.log2(numGpfifoEntries)),
     'GPFIFO entries must be a power of two of at least 32',
   );
-  const manager: ChannelManager = {
-    gpu,
-    host: createHost(gpu, copyEngines),
-    pushbuffer: createPushbuffer(),
-    semaphorePool: createGpuSemaphorePool(),
-    pools: [],
-    channels: [],
-    poolForType: pickCes(copyEngines),
-    poolForPeer: new Array<number>(gpus).fill(-1),
-    fatalEntry: null,
-    spinReports: [],
-  };
+  const manager = createManagerWithoutPools(gpu, gpus, copyEngines);
+  manager.poolForType = pickCes(copyEngines, TYPES_BY_PRIORITY);
   for (let engine = 0; engine < copyEngines; engine++) {
-    const pool: ChannelPool = { poolType: CHANNEL_POOL_TYPE_CE, engine, channels: [] };
-    manager.pools.push(pool);
-    for (let i = 0; i < CHANNELS_PER_CE_POOL; i++) addChannel(manager, pool, numGpfifoEntries, firstTrackingValue);
+    channelPoolAdd(manager, CHANNEL_POOL_TYPE_CE, engine, CHANNELS_PER_CE_POOL, numGpfifoEntries, firstTrackingValue);
   }
   return manager;
 }
 
-/** Preferred engine of each channel type, which is also its pool: the least used so far, then the lowest (pick_ces). */
-function pickCes(copyEngines: number): number[] {
+/** A manager of a GPU with `engines` engines on which no channel runs yet. */
+export function createManagerWithoutPools(gpu: number, gpus: number, engines: number): ChannelManager {
+  return {
+    gpu,
+    host: createHost(gpu, engines),
+    pushbuffer: createPushbuffer(),
+    semaphorePool: createGpuSemaphorePool(),
+    pools: [],
+    channels: [],
+    poolForType: [],
+    poolForPeer: new Array<number>(gpus).fill(-1),
+    confComputing: null,
+    fatalEntry: null,
+    spinReports: [],
+  };
+}
+
+/** Adds a pool with its channels, of `entries` GPFIFO entries each, and returns its index (channel_pool_add). */
+export function channelPoolAdd(
+  manager: ChannelManager,
+  poolType: number,
+  engine: number,
+  channels: number,
+  entries: number,
+  firstValue: number,
+): number {
+  const pool: ChannelPool = { poolType, engine, channels: [] };
+  manager.pools.push(pool);
+  for (let i = 0; i < channels; i++) addChannel(manager, pool, entries, firstValue);
+  return manager.pools.length - 1;
+}
+
+/**
+ * Preferred engine by channel type, for the types in the order in which they are asked: the least used so far, then the
+ * lowest (pick_ces).
+ */
+export function pickCes(copyEngines: number, types: readonly number[]): number[] {
   const uses = new Array<number>(copyEngines).fill(0);
-  const preferred: number[] = new Array<number>(TYPES_BY_PRIORITY.length).fill(0);
-  for (const type of TYPES_BY_PRIORITY) {
+  const preferred: number[] = new Array<number>(Math.max(...types) + 1).fill(0);
+  for (const type of types) {
     const engine = uses.indexOf(Math.min(...uses));
     uses[engine]++;
     preferred[type] = engine;
@@ -228,6 +275,7 @@ function addChannel(manager: ChannelManager, pool: ChannelPool, entries: number,
     cpuPut: 0,
     gpuGet: 0,
     currentGpfifoCount: 0,
+    pushLock: PUSH_LOCK_NONE,
     trackingSem,
     gpfifoEntries: new Float64Array(0),
     acquires: new Float64Array(0),
@@ -235,6 +283,11 @@ function addChannel(manager: ChannelManager, pool: ChannelPool, entries: number,
   };
   pool.channels.push(channel);
   manager.channels.push(channel);
+}
+
+/** The manager that a channel belongs to. */
+export function channelManagerGet(m: Model, channel: Channel): ChannelManager {
+  return m.gpus[channel.gpu].channelManager;
 }
 
 /** The channel with this id. */
@@ -261,9 +314,10 @@ export function channelAvailableGpfifoEntries(channel: Channel): number {
 }
 
 function tryClaim(m: Model, channel: Channel, count: number): boolean {
-  if (channelAvailableGpfifoEntries(channel) < count) return false;
+  if (channel.pushLock === PUSH_LOCK_TAKEN || channelAvailableGpfifoEntries(channel) < count) return false;
   if (channel.gpfifoEntries.length === 0) allocRings(m, channel);
   channel.currentGpfifoCount += count;
+  if (channel.pushLock === PUSH_LOCK_FREE) channel.pushLock = PUSH_LOCK_TAKEN;
   return true;
 }
 
@@ -328,6 +382,12 @@ export function channelReserve(m: Model, channel: Channel, count: number): numbe
 export function channelRelease(channel: Channel, count: number): void {
   assert(channel.currentGpfifoCount >= count, 'released more entries than were reserved');
   channel.currentGpfifoCount -= count;
+  channelUnlockForPush(channel);
+}
+
+/** The channel's push has ended, or was given up: another one may have the channel (unlock_channel_for_push). */
+export function channelUnlockForPush(channel: Channel): void {
+  if (channel.pushLock === PUSH_LOCK_TAKEN) channel.pushLock = PUSH_LOCK_FREE;
 }
 
 /**
@@ -449,7 +509,8 @@ function updateProgress(m: Model, channel: Channel, max: number): number {
     if (onComplete !== -1) {
       m.res.pushCallbacks[onComplete](m, channel.id, value, entries[at + GPFIFO_ON_COMPLETE_DATA], m.k.now);
     }
-    pushbufferMarkCompleted(manager.pushbuffer, entries[at + GPFIFO_SPAN]);
+    const span = entries[at + GPFIFO_SPAN];
+    if (span !== SPAN_NONE) pushbufferMarkCompleted(manager.pushbuffer, span);
     if (m.res.pushWatch !== null) m.res.pushWatch.collected(m, channel.id, value, onComplete !== -1);
   }
   return (channel.cpuPut - channel.gpuGet) & mask;

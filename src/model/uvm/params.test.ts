@@ -228,3 +228,28 @@ describe('errors', () => {
     }
   });
 });
+
+describe('the limit of IVs', () => {
+  const name = 'uvm_conf_computing_channel_iv_rotation_limit';
+  const limit = (input: Record<string, number>, confidentialComputing = true) => {
+    const parsed = parseModuleParameters(input, 1024, confidentialComputing);
+    if (!parsed.ok) throw new Error(parsed.error);
+    return [parsed.params[name], parsed.notes.length];
+  };
+
+  it('has a range with Confidential Computing alone, outside of which the default holds', () => {
+    expect([2341, 2342, 0xfffffffe, 0xffffffff].map((value) => limit({ [name]: value }))).toEqual([
+      [2 ** 31, 1],
+      [2342, 0],
+      [0xfffffffe, 0],
+      [2 ** 31, 1],
+    ]);
+    expect(limit({ [name]: 2341 }, false)).toEqual([2341, 0]);
+  });
+
+  it('leaves 500 IVs when the driver tests itself and nobody set another', () => {
+    expect(limit({ uvm_enable_builtin_tests: 1 })).toEqual([2 ** 32 - 500, 0]);
+    expect(limit({ uvm_enable_builtin_tests: 1, [name]: 5000 })).toEqual([5000, 0]);
+    expect(limit({ uvm_enable_builtin_tests: 1 }, false)).toEqual([2 ** 31, 0]);
+  });
+});

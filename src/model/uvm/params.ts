@@ -298,6 +298,23 @@ function checkTexts(values: Values, notes: string[]): void {
   }
 }
 
+/** A push can use this many IVs; and a channel has 2^32 - 1, of which at least one is used between two rotations. */
+const IV_LIMIT_MIN = 2342;
+const IV_LIMIT_MAX = 0xfffffffe;
+/** With the driver's tests on, a channel that has used 500 IVs gets new ones. */
+const IV_LIMIT_TESTS = 2 ** 32 - 500;
+
+/** uvm_conf_computing_gpu_init */
+function checkIvLimit(values: Values, notes: string[]): void {
+  const name = 'uvm_conf_computing_channel_iv_rotation_limit';
+  const { default: fallback } = MODULE_PARAMETERS[name];
+  if (values.uvm_enable_builtin_tests !== 0 && values[name] === fallback) values[name] = IV_LIMIT_TESTS;
+  const range: ParameterRange = { min: IV_LIMIT_MIN, max: IV_LIMIT_MAX, outside: 'default' };
+  const [used, note] = checkRange(name, values[name] as number, fallback, range);
+  values[name] = used;
+  if (note !== null) notes.push(note);
+}
+
 /** About 52 days. The driver's 64-bit products can be longer, and wrap; no run is, and numbers here must stay exact. */
 const LAPSES_MAX_NS = 2 ** 52;
 
@@ -317,9 +334,14 @@ function derive(values: Values): DerivedParameters {
  *
  * @param input parameters by the driver's names; those not named keep their defaults
  * @param faultBufferEntries size of the replayable fault buffer, the upper limit of a batch
+ * @param confidentialComputing the machine's GPUs run with it: only then its limit of IVs is checked
  * @returns the values and notes, or an error for an unknown name or a value that the kernel would refuse
  */
-export function parseModuleParameters(input: Record<string, unknown>, faultBufferEntries = UINT_MAX): ParsedParameters {
+export function parseModuleParameters(
+  input: Record<string, unknown>,
+  faultBufferEntries = UINT_MAX,
+  confidentialComputing = false,
+): ParsedParameters {
   const values: Values = {};
   for (const [name, info] of Object.entries(MODULE_PARAMETERS)) values[name] = info.default;
   for (const [name, value] of Object.entries(input)) {
@@ -333,6 +355,7 @@ export function parseModuleParameters(input: Record<string, unknown>, faultBuffe
   checkNumbers(values, faultBufferEntries, notes);
   checkBits(values, given, notes);
   checkTexts(values, notes);
+  if (confidentialComputing) checkIvLimit(values, notes);
   const params = Object.freeze({ ...values, ...derive(values) });
   return { ok: true, params: params as unknown as ModuleParameters, notes };
 }

@@ -12,8 +12,8 @@ import {
   channelRecentPushes,
 } from './channel.ts';
 import {
+  PURPOSE_CHANNEL_SCHEDULE,
   PURPOSE_COPY,
-  PURPOSE_COPY_OUT,
   PURPOSE_NAMES,
   PURPOSE_TEST,
   type Push,
@@ -247,7 +247,7 @@ describe('the observer of decisions', () => {
   });
 
   it('has a name for each purpose', () => {
-    expect(PURPOSE_NAMES.length).toBe(PURPOSE_COPY_OUT + 1);
+    expect(PURPOSE_NAMES.length).toBe(PURPOSE_CHANNEL_SCHEDULE + 1);
     expect(PURPOSE_NAMES[PURPOSE_COPY]).toBe('copy');
   });
 });

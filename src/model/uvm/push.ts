@@ -23,6 +23,9 @@ import {
   METHOD_MEMSET,
   METHOD_PTE,
   METHOD_REPLAY,
+  METHOD_SECURE_DECRYPT,
+  METHOD_SECURE_ENCRYPT,
+  METHOD_SECURE_NOTE,
   METHOD_TIMESTAMP,
   METHOD_TLB_INVALIDATE,
   methodMemoryGrow,
@@ -32,6 +35,7 @@ import {
 import { PTE_LEVEL_4K, PTE_LEVEL_BIG, PTE_LEVEL_PDE } from '../gpu/mmu.ts';
 import type { Model } from '../state.ts';
 import {
+  CHANNEL_NONE,
   CHANNEL_TYPE_ANY,
   CHANNEL_TYPE_GPU_TO_GPU,
   type Channel,
@@ -43,6 +47,7 @@ import {
   channelReserve,
   channelReserveGpuToGpu,
   channelReserveType,
+  channelUnlockForPush,
   GPFIFO_ACQUIRE_COUNT,
   GPFIFO_ACQUIRE_FIRST,
   GPFIFO_BEGIN,
@@ -58,6 +63,7 @@ import {
   GPFIFO_WORDS,
   type PushCallback,
 } from './channel.ts';
+import { LAUNCH_CHANNEL_FAILED } from './conf_computing_types.ts';
 import { CPU_ID } from './processors.ts';
 import {
   COPY_BYTES,
@@ -69,19 +75,23 @@ import {
   PUSH_END_BYTES,
   PUSH_SIZE_MAX,
   pteIsCleared,
+  SECURE_DECRYPT_BYTES,
+  SECURE_ENCRYPT_BYTES,
   timestampBytes,
   WFI_MEMBAR_BYTES,
   writePtesBytes,
 } from './push_bytes.ts';
 import {
   PUSH_ACQUIRE_INFO_MAX_ENTRIES,
+  PUSH_SLOT_STATIC,
   type Push,
   pushbufferBeginPush,
   pushbufferEndPush,
   pushbufferHasSpace,
+  SPAN_NONE,
 } from './pushbuffer.ts';
 import { NV_OK } from './status.ts';
-import { type Tracker, trackerRemoveCompleted, trackerWaitForEntry } from './tracker.ts';
+import { type Tracker, trackerRemoveCompleted, trackerWaitForEntry, trackerWaitForOtherGpus } from './tracker.ts';
 
 export type { Push } from './pushbuffer.ts';
 
@@ -100,6 +110,11 @@ export const PURPOSE_CLEAR_FAULTED = 10;
 export const PURPOSE_SEMAPHORE = 11;
 export const PURPOSE_TOOLS = 12;
 export const PURPOSE_COPY_OUT = 13;
+/** Of Confidential Computing alone. */
+export const PURPOSE_LAUNCH = 14;
+export const PURPOSE_LAUNCH_CONFIRM = 15;
+export const PURPOSE_CHANNEL_INIT = 16;
+export const PURPOSE_CHANNEL_SCHEDULE = 17;
 
 /** Names by purpose, for reports. */
 export const PURPOSE_NAMES: readonly string[] = [
@@ -117,6 +132,10 @@ export const PURPOSE_NAMES: readonly string[] = [
   'semaphore release',
   'tools',
   'copy to pinned memory',
+  'launch',
+  'launch confirmation',
+  'channel set-up',
+  'schedule of launches',
 ];
 
 /** Kinds of work in a push whose first method brings a base cost. */
@@ -140,11 +159,16 @@ export function pushCallbackRegister(m: Model, callback: PushCallback): number {
 export function pushBegin(m: Model, gpu: number, type: number, purpose: number): Push {
   const channel = channelReserveType(m, gpu, type);
   if (channel === null) return failedPush(m, gpu, m.globalStatus);
-  return beginOnReservedChannel(m, channel, type, purpose);
+  return pushBeginOnReservedChannel(m, channel, type, purpose);
 }
 
 /** As pushBegin; the push starts after what is in the tracker, which loses its completed entries. */
 export function pushBeginAcquire(m: Model, gpu: number, type: number, purpose: number, tracker: Tracker): Push {
+  // GPUs with Confidential Computing cannot wait for each other (uvm_push_allow_dependencies_across_gpus).
+  if (m.gpus[gpu].channelManager.confComputing !== null) {
+    const status = trackerWaitForOtherGpus(m, tracker, gpu);
+    if (status !== NV_OK) return failedPush(m, gpu, status);
+  }
   const push = pushBegin(m, gpu, type, purpose);
   if (push.status === NV_OK) pushAcquireTracker(m, push, tracker);
   return push;
@@ -155,7 +179,7 @@ export function pushBeginGpuToGpuAcquire(m: Model, gpu: number, peer: number, pu
   assert(peer !== gpu, 'a peer is another GPU');
   const channel = channelReserveGpuToGpu(m, gpu, peer);
   if (channel === null) return failedPush(m, gpu, m.globalStatus);
-  const push = beginOnReservedChannel(m, channel, CHANNEL_TYPE_GPU_TO_GPU, purpose);
+  const push = pushBeginOnReservedChannel(m, channel, CHANNEL_TYPE_GPU_TO_GPU, purpose);
   if (push.status === NV_OK) pushAcquireTracker(m, push, tracker);
   return push;
 }
@@ -165,26 +189,30 @@ export function pushBeginOnChannel(m: Model, channel: number, purpose: number): 
   const reserved = channelGet(m, channel);
   const status = channelReserve(m, reserved, 1);
   if (status !== NV_OK) return failedPush(m, reserved.gpu, status);
-  return beginOnReservedChannel(m, reserved, CHANNEL_TYPE_ANY, purpose);
+  return pushBeginOnReservedChannel(m, reserved, CHANNEL_TYPE_ANY, purpose);
 }
 
 /** What a begin that failed returns. */
-function failedPush(m: Model, gpu: number, status: number): Push {
+export function failedPush(m: Model, gpu: number, status: number): Push {
   const { failedPush: push } = m.gpus[gpu].channelManager.pushbuffer;
   push.status = status;
   return push;
 }
 
-function beginOnReservedChannel(m: Model, channel: Channel, type: number, purpose: number): Push {
+/** Begins a push on a channel of which an entry was reserved for it (uvm_push_begin_on_reserved_channel). */
+export function pushBeginOnReservedChannel(m: Model, channel: Channel, type: number, purpose: number): Push {
   const manager = m.gpus[channel.gpu].channelManager;
-  if (!pushbufferHasSpace(manager.pushbuffer)) {
-    const status = channelManagerWaitForSpace(m, channel.gpu);
-    if (status !== NV_OK) {
-      channelRelease(channel, 1);
-      return failedPush(m, channel.gpu, status);
-    }
+  const confComputing = manager.confComputing === null ? null : m.res.confComputing;
+  const launchChannel = confComputing === null ? CHANNEL_NONE : confComputing.beginPush(m, channel);
+  let status = launchChannel === LAUNCH_CHANNEL_FAILED ? m.globalStatus : NV_OK;
+  if (status === NV_OK && !pushbufferHasSpace(manager.pushbuffer)) status = channelManagerWaitForSpace(m, channel.gpu);
+  if (status !== NV_OK) {
+    channelRelease(channel, 1);
+    if (launchChannel >= 0) channelRelease(channelGet(m, launchChannel), 1);
+    return failedPush(m, channel.gpu, status);
   }
   const push = pushbufferBeginPush(manager.pushbuffer, manager.host.memory);
+  push.launchChannel = launchChannel;
   push.gpu = channel.gpu;
   push.channel = channel.id;
   push.type = type;
@@ -291,9 +319,10 @@ function emitPinnedCopy(
   kind: number,
   base: number,
   time: number,
+  bytes = COPY_BYTES,
 ): void {
   const first = emit(m, push, operands.length);
-  push.bytes += COPY_BYTES;
+  push.bytes += bytes;
   for (let i = 0; i < operands.length; i++) push.words[first + i] = operands[i];
   let duration = time;
   if ((push.kinds & kind) === 0) {
@@ -453,6 +482,40 @@ export function pushCancel(m: Model, push: Push, page: number, vaSpace: number, 
   push.mustRun = true;
 }
 
+/**
+ * A copy engine's secure copy of `bytes` bytes of a page of processor `gpu`'s memory, from byte `offset` on: from page
+ * `slot` of a staging buffer and decrypted, or to it and encrypted. Costs what a copy of a page on its own costs.
+ */
+export function pushSecureCopy(
+  m: Model,
+  push: Push,
+  toGpu: boolean,
+  gpu: number,
+  page: number,
+  offset: number,
+  bytes: number,
+  buffer: number,
+  slot: number,
+): void {
+  assert(bytes > 0 && offset + bytes <= PAGE_SIZE, 'a secure copy stays in its page');
+  const { cost } = m;
+  const operands = [toGpu ? METHOD_SECURE_DECRYPT : METHOD_SECURE_ENCRYPT, gpu, page, offset, bytes, buffer, slot];
+  if (toGpu) {
+    const time = cost.copyPageToGpuScattered;
+    emitPinnedCopy(m, push, operands, KIND_TO_GPU, cost.copyBaseToGpu, time, SECURE_DECRYPT_BYTES);
+  } else {
+    const time = cost.copyPageToCpuScattered;
+    emitPinnedCopy(m, push, operands, KIND_TO_CPU, cost.copyBaseToCpu, time, SECURE_ENCRYPT_BYTES);
+  }
+}
+
+/** A copy engine's encryption of what the driver itself reads: the push, or the semaphore's payload. */
+export function pushSecureNote(m: Model, push: Push, bytes: number): void {
+  const at = emit(m, push, 1);
+  push.bytes += bytes;
+  push.words[at] = METHOD_SECURE_NOTE;
+}
+
 /** Takes the GPU's time at this point of the push; returns the slot of push.timestamps that holds it after pushEnd. */
 export function pushTimestamp(m: Model, push: Push): number {
   const at = emit(m, push, 2);
@@ -471,21 +534,35 @@ export function pushTimestamp(m: Model, push: Push): number {
 
 /**
  * Submits the push: gives it the channel's next tracking value, writes its GPFIFO entry and hands it to the host, which
- * sets its start and finish (uvm_channel_end_push). Order in a channel is the order of ends. Never waits.
+ * sets its start and finish (uvm_channel_end_push). Order in a channel is the order of ends. Never waits, but for the
+ * launch that a push needs with Confidential Computing.
  */
 export function pushEnd(m: Model, push: Push): void {
   assert(push.open, 'a push ends once');
   endPteBatch(push);
+  const { confComputing } = m.gpus[push.gpu].channelManager;
+  const resources = confComputing === null ? null : m.res.confComputing;
+  const channel = channelGet(m, push.channel);
+  if (resources !== null) resources.encryptPush(m, push);
   push.bytes += PUSH_END_BYTES;
   assert(push.bytes <= PUSH_SIZE_MAX, 'a push has at most 128 KiB');
-  const manager = m.gpus[push.gpu].channelManager;
-  const channel = channelGet(m, push.channel);
   m.k.now = Math.round(m.k.now + m.cost.pushMethod * push.methods);
   push.end = m.k.now;
   push.trackingValue = ++channel.trackingSem.queuedValue;
+  if (resources !== null) resources.launch(m, push);
+  pushSubmit(m, push);
+  channelUnlockForPush(channel);
+}
+
+/** The part of pushEnd behind the launch: `end` and the tracking value are set. */
+export function pushSubmit(m: Model, push: Push): void {
+  const manager = m.gpus[push.gpu].channelManager;
+  const channel = channelGet(m, push.channel);
   hostSubmit(m, manager.host, channel.index, push);
   for (let i = 0; i < push.timestampCount; i++) push.timestamps[i] = Math.round(push.start + push.timestamps[i]);
-  fillEntry(channel, push, pushbufferEndPush(manager.pushbuffer, push));
+  const isStatic = push.slot === PUSH_SLOT_STATIC;
+  if (isStatic) push.open = false;
+  fillEntry(channel, push, isStatic ? SPAN_NONE : pushbufferEndPush(manager.pushbuffer, push));
   channel.currentGpfifoCount--;
   const gpfifo = channel.cpuPut;
   channel.cpuPut = (channel.cpuPut + 1) & (channel.numGpfifoEntries - 1);

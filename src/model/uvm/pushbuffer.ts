@@ -20,6 +20,11 @@ export const PUSH_MAX_CONCURRENT_PUSHES = 16;
 /** UVM_PUSH_ACQUIRE_INFO_MAX_ENTRIES: acquired entries that a push remembers. */
 export const PUSH_ACQUIRE_INFO_MAX_ENTRIES = 16;
 
+/** Slot of a push that is none of the pushbuffer's: one that launches others with Confidential Computing. */
+export const PUSH_SLOT_STATIC = -1;
+/** In place of such a push's span. */
+export const SPAN_NONE = -1;
+
 /** UVM_PUSHBUFFER_CHUNK_SIZE and UVM_PUSHBUFFER_CHUNKS: 16 MiB in all. */
 export const PUSHBUFFER_CHUNK_SIZE = 1024 * 1024;
 export const PUSHBUFFER_CHUNKS = 16;
@@ -44,6 +49,8 @@ export interface Push extends HostWork {
   /** A PURPOSE_* constant of push.ts. */
   purpose: number;
   open: boolean;
+  /** Channel that launches the push with Confidential Computing, by id, or -1: the push is submitted directly. */
+  launchChannel: number;
   /** NV_OK, or why there is no push: the begin failed, nothing can be put into it and it must not be ended. */
   status: number;
   /** Where it lies in the pushbuffer, and its size so far; valid after pushEnd too, then with the push's end. */
@@ -102,7 +109,8 @@ export interface Pushbuffer {
   freeSpan: number;
 }
 
-function createPush(slot: number): Push {
+/** An unused push. */
+export function createPush(slot: number): Push {
   return {
     slot,
     trackingValue: 0,
@@ -121,6 +129,7 @@ function createPush(slot: number): Push {
     type: 0,
     purpose: 0,
     open: false,
+    launchChannel: -1,
     status: NV_OK,
     offset: 0,
     bytes: 0,
@@ -235,8 +244,15 @@ export function pushbufferBeginPush(pushbuffer: Pushbuffer, memory: MethodMemory
   pushbuffer.freeFirst = (pushbuffer.freeFirst + 1) & (PUSH_MAX_CONCURRENT_PUSHES - 1);
   pushbuffer.freeCount--;
   const push = pushbuffer.pushes[slot];
-  push.open = true;
+  pushReset(push, memory);
   push.offset = chunk * PUSHBUFFER_CHUNK_SIZE + pushbuffer.nextPushStart[chunk];
+  return push;
+}
+
+/** Opens a push that is not open, with nothing in it yet. */
+export function pushReset(push: Push, memory: MethodMemory): void {
+  push.open = true;
+  push.launchChannel = -1;
   push.bytes = 0;
   push.pteCount = 0;
   push.pteBatch = false;
@@ -256,7 +272,6 @@ export function pushbufferBeginPush(pushbuffer: Pushbuffer, memory: MethodMemory
   push.kinds = 0;
   push.copies = 0;
   push.acquireCount = 0;
-  return push;
 }
 
 /**

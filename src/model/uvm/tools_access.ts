@@ -4,7 +4,7 @@
  * va_block_read_gpu_to_cpu and va_block_write_cpu_to_gpu (uvm_va_block.c), driver 580.105.08. One page at a time,
  * through a page of the kernel's own, waiting under the block's lock.
  *
- * Left out: HMM, Confidential Computing, ECC, running out of memory for the kernel's page, and the place of a GPU's
+ * Left out: HMM, ECC, running out of memory for the kernel's page, and the place of a GPU's
  * 2 MiB chunk in the order of eviction, which a write renews.
  */
 import { MASK_WORDS, maskSet } from '../../base/page_mask.ts';
@@ -26,6 +26,7 @@ import { PURPOSE_TOOLS, pushBeginAcquire, pushCopyIn, pushCopyOut, pushEndAndWai
 import { NV_ERR_INVALID_ADDRESS, NV_ERR_INVALID_ARGUMENT, NV_OK } from './status.ts';
 import { trackerWait } from './tracker.ts';
 import { createVaBlockContext, pageClosestResident } from './va_block.ts';
+import { secureReadToCpu, secureWriteFromCpu } from './va_block_conf_computing.ts';
 import { vaBlockMakeResident } from './va_block_copy.ts';
 import { CAUSE_API_TOOLS, type VaBlock } from './va_block_types.ts';
 import type { VaSpace } from './va_range_types.ts';
@@ -66,6 +67,8 @@ function blockReadToCpu(m: Model, block: VaBlock, step: Step): number {
   let status: number;
   if (source === CPU_ID) {
     status = trackerWait(m, block.tracker);
+  } else if (m.res.confComputing !== null) {
+    return secureReadToCpu(m, source, holder, offset, part, block.tracker);
   } else {
     const push = pushBeginAcquire(m, source - 1, CHANNEL_TYPE_GPU_TO_CPU, PURPOSE_TOOLS, block.tracker);
     if (push.status !== NV_OK) return push.status;
@@ -93,6 +96,9 @@ function blockWriteFromCpu(m: Model, block: VaBlock, step: Step): number {
   const moved = vaBlockMakeResident(m, block, createVaBlockContext(), target, only, 0, CAUSE_API_TOOLS);
   if (moved !== NV_OK) return moved;
   const absolute = block.startPage + page;
+  if (target !== CPU_ID && m.res.confComputing !== null) {
+    return secureWriteFromCpu(m, target, absolute, offset, part, block.tracker);
+  }
   const [frame] = m.k.pins[stage].frames;
   if (m.contents !== null) contentsPutBytes(m.contents, CPU_ID, frame, 0, part);
   if (target !== CPU_ID) {

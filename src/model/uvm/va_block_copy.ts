@@ -63,6 +63,7 @@ import {
   updateResidentProcessor,
   vaBlockGpuStateGetAlloc,
 } from './va_block.ts';
+import { secureCopyBegin, secureCopyFinish, secureCopyPages } from './va_block_conf_computing.ts';
 import { vaBlockRevokeProt, vaBlockUnmap, vaBlockUnmapMask } from './va_block_map.ts';
 import { isBlockPhysContig } from './va_block_pte.ts';
 import {
@@ -322,7 +323,8 @@ function copyBetween(
   }
   const contiguous = isBlockPhysContig(block, source) && isBlockPhysContig(block, destination);
   context.allInvolvedProcessors |= (1 << destination) | (1 << source);
-  const push = copyBeginPush(m, block, destination, source);
+  const secure = m.res.confComputing === null ? null : secureCopyBegin(m, block.tracker, destination, source);
+  const push = secure === null ? copyBeginPush(m, block, destination, source) : secure.push;
   if (push.status !== NV_OK) {
     context.status = push.status;
     return 0;
@@ -341,7 +343,8 @@ function copyBetween(
         outer = maskNextSet(prefetch, prefetchOffset, first, outer);
       }
     }
-    pushCopy(m, push, destination, source, block.startPage + first, outer - first, !contiguous);
+    if (secure !== null) secureCopyPages(m, secure, block.startPage, first, outer);
+    else pushCopy(m, push, destination, source, block.startPage + first, outer - first, !contiguous);
     toolsMigrationRun(m, source, destination, block.startPage + first, outer - first, cause);
     pushTimestamp(m, push);
     perfEventNotifyMigration(m, block, destination, first, outer - first, cause, copyMode, stagedHop);
@@ -352,6 +355,10 @@ function copyBetween(
   pushEnd(m, push);
   toolsMigrationTimes(m, push);
   trackerAddEntry(tracker, push.channel, push.trackingValue);
+  if (secure !== null) {
+    const status = secureCopyFinish(m, secure, block.startPage);
+    if (status !== NV_OK) context.status = status;
+  }
   return count;
 }
 

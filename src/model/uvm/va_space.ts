@@ -25,7 +25,8 @@ export function createProcessorMasks(spec: Model['spec']): ProcessorMasks {
   const gpus = ((1 << spec.gpus) - 1) << 1;
   const masks: ProcessorMasks = {
     canAccess: [1],
-    accessibleFrom: [gpus | 1],
+    // With Confidential Computing the CPU's memory is out of the GPUs' reach, but for what a copy engine decrypts.
+    accessibleFrom: [spec.confidentialComputing ? 1 : gpus | 1],
     canCopyFrom: [gpus | 1],
     hasNativeAtomics: [1],
     hasFastLink: [0],
@@ -34,7 +35,7 @@ export function createProcessorMasks(spec: Model['spec']): ProcessorMasks {
   for (let id = 1; id <= spec.gpus; id++) {
     const self = 1 << id;
     const peers = spec.nvlinkPeers ? gpus & ~self : 0;
-    masks.canAccess.push(self | peers | 1);
+    masks.canAccess.push(self | peers | (spec.confidentialComputing ? 0 : 1));
     masks.accessibleFrom.push(self | peers);
     masks.canCopyFrom.push(self | peers | 1);
     masks.hasNativeAtomics.push(self | peers);

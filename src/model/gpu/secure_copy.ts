@@ -1,0 +1,85 @@
+/**
+ * A copy engine's secure copies between protected memory of the GPU and staging buffers that anybody can read:
+ * uvm_hal_hopper_ce_encrypt and _decrypt of uvm_hopper_ce.c (driver 580.105.08), from the engine's side.
+ *
+ * Each channel counts the IVs that it uses, in each direction; the driver counts along (uvm/conf_computing.ts), and
+ * both agree because the pushes of a channel run in the order in which they were built. An IV is kept as one number,
+ * rotations * 2^32 + messages since the last rotation. The key of a channel is that of its engine's pool.
+ */
+import { createPrng, prngNext } from '../../base/prng.ts';
+import { PAGE_SIZE } from '../../base/units.ts';
+import type { Model } from '../state.ts';
+import { contentsPutBytes, contentsWords } from './contents.ts';
+
+const TWO_32 = 2 ** 32;
+
+/** Key and IVs as the engine has them. */
+export interface SecureChannel {
+  /** The channel's id, which is part of its IVs: channels of a pool share a key. */
+  channel: number;
+  key: Uint8Array;
+  /** Last IV used to decrypt what the CPU sends, and to encrypt for it. */
+  toGpuIv: number;
+  toCpuIv: number;
+}
+
+/** The key that channels of a pool get from the resource manager: 32 bytes, the same in each run. */
+export function secureKey(gpu: number, pool: number): Uint8Array {
+  const prng = createPrng(0x5ec2 + gpu * 64 + pool);
+  return new Uint8Array(Uint32Array.from({ length: 8 }, () => prngNext(prng)).buffer);
+}
+
+/** The 12 bytes of an IV: channel and direction, rotations, messages. */
+export function secureIv(channel: number, toGpu: boolean, iv: number): Uint8Array {
+  const words = Uint32Array.of(2 * channel + (toGpu ? 1 : 0), Math.floor(iv / TWO_32), iv % TWO_32);
+  return new Uint8Array(words.buffer);
+}
+
+/** Operands of the two copies, behind the op code: see METHOD_SECURE_DECRYPT. */
+const PROCESSOR = 1;
+const PAGE = 2;
+const OFFSET = 3;
+const BYTES = 4;
+const BUFFER = 5;
+const SLOT = 6;
+
+/** Runs the method at word `i`: one page, or a part of it, from a staging buffer into the GPU's memory. */
+export function secureDecrypt(m: Model, gpu: number, secure: SecureChannel | null, w: Float64Array, i: number): void {
+  const { confComputing } = m.gpus[gpu].channelManager;
+  const res = m.res.confComputing;
+  if (secure === null || confComputing === null || res === null) return;
+  const iv = secureIv(secure.channel, true, ++secure.toGpuIv);
+  if (m.contents === null || res.aead === null) return;
+  const buffer = confComputing.dma.buffers[w[i + BUFFER]];
+  const cipher = buffer.cipher.get(w[i + SLOT]);
+  const tag = buffer.tag.get(w[i + SLOT]);
+  const plain = cipher === undefined || tag === undefined ? null : res.aead.open(secure.key, iv, cipher, tag);
+  if (plain === null) {
+    res.engineFailed(m);
+    return;
+  }
+  const processor = w[i + PROCESSOR];
+  const page = w[i + PAGE];
+  if (plain.length === PAGE_SIZE) m.contents.pages[processor].set(page, new Uint32Array(plain.slice().buffer));
+  else contentsPutBytes(m.contents, processor, page, w[i + OFFSET], plain);
+}
+
+/** Runs the method at word `i`: one page, or a part of it, from the GPU's memory into a staging buffer. */
+export function secureEncrypt(m: Model, gpu: number, secure: SecureChannel | null, w: Float64Array, i: number): void {
+  const { confComputing } = m.gpus[gpu].channelManager;
+  const res = m.res.confComputing;
+  if (secure === null || confComputing === null || res === null) return;
+  const iv = secureIv(secure.channel, false, ++secure.toCpuIv);
+  if (m.contents === null || res.aead === null) return;
+  const words = contentsWords(m.contents, w[i + PROCESSOR], w[i + PAGE]);
+  const { cipher, tag } = res.aead.seal(secure.key, iv, new Uint8Array(words.buffer, w[i + OFFSET], w[i + BYTES]));
+  const buffer = confComputing.dma.buffers[w[i + BUFFER]];
+  buffer.cipher.set(w[i + SLOT], cipher);
+  buffer.tag.set(w[i + SLOT], tag);
+  res.bounceWritten?.(m, gpu, w[i + BUFFER], w[i + SLOT], false);
+}
+
+/** The engine encrypts for the driver's own eyes: the IV is used, the bytes are not modelled. */
+export function secureNote(secure: SecureChannel | null): void {
+  if (secure !== null) secure.toCpuIv++;
+}

@@ -1,0 +1,124 @@
+/**
+ * Models the structures of uvm_conf_computing.h and of uvm_channel.h as far as Confidential Computing goes (driver
+ * 580.105.08): what one GPU's driver keeps for it, and what it needs from outside of the model. Left out: key rotation,
+ * so a key is the only one of its pool.
+ */
+import type { Model } from '../state.ts';
+import type { Channel } from './channel.ts';
+import type { Push } from './pushbuffer.ts';
+import type { Tracker } from './tracker.ts';
+
+/** In place of a channel's id: there was an error while one was looked for. */
+export const LAUNCH_CHANNEL_FAILED = -2;
+
+/** AES-256-GCM, given by whoever makes the model: keys of 32 bytes, IVs of 12, tags of 16. */
+export interface AeadCipher {
+  /** Encrypts; the cipher text is as long as the plain text. */
+  seal(key: Uint8Array, iv: Uint8Array, plain: Uint8Array, aad?: Uint8Array): { cipher: Uint8Array; tag: Uint8Array };
+  /** Decrypts, or returns null when the tag does not fit. */
+  open(key: Uint8Array, iv: Uint8Array, cipher: Uint8Array, tag: Uint8Array, aad?: Uint8Array): Uint8Array | null;
+}
+
+/**
+ * A channel's part of the CSL (the driver's library of keys and IVs) as the CPU counts it: messages used in each
+ * direction since the last rotation of its IVs, and rotations. `encrypt` is the CPU's side, `decrypt` the GPU's.
+ */
+export interface CslContext {
+  encryptUsed: number;
+  encryptRotations: number;
+  decryptUsed: number;
+  decryptRotations: number;
+}
+
+/** A staging buffer of 2 MiB in memory that is not protected (uvm_conf_computing_dma_buffer_t). */
+export interface DmaBuffer {
+  /** Pushes that use the buffer; who takes it waits for them. */
+  tracker: Tracker;
+  /** By page of 4 KiB: the IV that the GPU encrypted it with, as one number (gpu/secure_copy.ts). */
+  decryptIv: Float64Array;
+  /** By page: cipher text and its tag of 16 bytes. Empty without contents. */
+  cipher: Map<number, Uint8Array>;
+  tag: Map<number, Uint8Array>;
+}
+
+export interface DmaBufferPool {
+  buffers: DmaBuffer[];
+  /** Numbers of the free buffers, in the order in which they will be taken. */
+  free: number[];
+}
+
+/** What was done since the GPU's driver was loaded. */
+export interface ConfComputingCounts {
+  /** Pushes to SEC2, pushes of WLC channels once they are set up, pages of either direction. */
+  sec2Pushes: number;
+  launches: number;
+  pagesToGpu: number;
+  pagesToCpu: number;
+  /** Operations and bytes: encrypted by the CPU (and decrypted by an engine), encrypted by an engine. */
+  cpuEncryptions: number;
+  cpuEncryptedBytes: number;
+  gpuEncryptions: number;
+  gpuEncryptedBytes: number;
+  ivRotations: number;
+}
+
+/** Of one GPU; plain data. */
+export interface ConfComputing {
+  /** The schedules of WLC and LCIC stand: pushes are launched through WLC instead of SEC2. */
+  wlcReady: boolean;
+  /** Indices in ChannelManager.pools. */
+  sec2Pool: number;
+  wlcPool: number;
+  lcicPool: number;
+  /** By channel index. */
+  csl: CslContext[];
+  dma: DmaBufferPool;
+  /** The push objects of a launch, outside of the pushbuffer. */
+  wlcPush: Push;
+  lcicPush: Push;
+  counts: ConfComputingCounts;
+}
+
+/** The way of one push to its channel, for observers. Times in ns, channels by id. */
+export interface Launch {
+  gpu: number;
+  /** The push: its channel, value and size in bytes. */
+  channel: number;
+  value: number;
+  bytes: number;
+  /** The channel that launched it, WLC or SEC2, the value of its push, and how long that took on the GPU. */
+  launchChannel: number;
+  launchValue: number;
+  launchStart: number;
+  launchFinish: number;
+  /** The LCIC channel that confirmed it, its value, and when it is idle again; -1 and 0 for a launch through SEC2. */
+  lcicChannel: number;
+  lcicValue: number;
+  lcicFinish: number;
+  /** On the CPU: begin of the submission, when the LCIC channel was seen to be idle, and the end of the wait. */
+  begin: number;
+  idle: number;
+  end: number;
+}
+
+/** Part of Resources; null on a machine without Confidential Computing. */
+export interface ConfComputingResources {
+  /** Null without contents: then nothing is encrypted, but all is counted. */
+  aead: AeadCipher | null;
+  /**
+   * Called when a page of cipher text and its tag were written to a staging buffer: what anybody can read and change
+   * from now on. `buffer` and `page` name it in the GPU's pool; null while nobody looks.
+   */
+  bounceWritten: ((m: Model, gpu: number, buffer: number, page: number, toGpu: boolean) => void) | null;
+  /**
+   * Before a push begins: makes sure of its IVs and takes the channel that will launch it, by id; -1 when it needs
+   * none, LAUNCH_CHANNEL_FAILED when a fatal error was met.
+   */
+  beginPush(m: Model, channel: Channel): number;
+  /** Before a push is submitted: adds what it must encrypt for the CPU. */
+  encryptPush(m: Model, push: Push): void;
+  /** Launches a push that has its value; it starts when the launch is done. Waits for the launch. */
+  launch(m: Model, push: Push): void;
+  /** A copy engine could not decrypt: the channel is broken. */
+  engineFailed(m: Model): void;
+}
