@@ -16,6 +16,7 @@ import {
   channelInjectStuckSemaphore,
   gpuInjectEccError,
 } from '../src/model/index.ts';
+import { channelRecentPushes } from '../src/model/uvm/channel.ts';
 import { NV_ERR_ECC_ERROR, NV_ERR_RC_ERROR, NV_OK } from '../src/model/uvm/status.ts';
 import { advanceRun, type Run } from '../src/scenario/runner.ts';
 import { parseScenario } from '../src/scenario/scenario.ts';
@@ -122,6 +123,25 @@ describe('an RC error in a run', () => {
     expect(run.m.globalStatus).toBe(NV_ERR_RC_ERROR);
     expect(run.state.error).toBe('steps[0]: prefetch to gpu0 failed with status 0x60');
   });
+
+  it('leaves blocks whose copy could not begin where they were', () => {
+    const pages = Array.from({ length: 70 }, (_, i) => 512 * i);
+    const run = start([cpuWrite(3, pages), toGpu(70)], 70, { uvm_channel_num_gpfifo_entries: 32 });
+    begin(run, 1);
+    const { pools, poolForType } = run.m.gpus[0].channelManager;
+    const { channels } = pools[poolForType[0]];
+    for (const { index } of channels) channelInjectError(run.m, 0, index, 1);
+    expect(advanceRun(run)).toBe(true);
+    expect(run.state.error).toBe('steps[1]: prefetch to gpu0 failed with status 0x60');
+    const copies = channels
+      .flatMap(({ id }) => channelRecentPushes(run.m, id, 31))
+      .filter((push) => push.purpose === 1);
+    const residents = run.space.ranges[0].blocks.map((block) => block?.resident);
+    expect(copies.length).toBeGreaterThan(15);
+    expect(residents.filter((processors) => processors === 0b10)).toHaveLength(copies.length);
+    expect(residents.slice(copies.length)).toEqual(new Array(70 - copies.length).fill(0b01));
+    for (const page of pages) expect(word(run, 0, page)).toBe(3);
+  });
 });
 
 describe('an ECC error in a run', () => {
@@ -191,4 +211,62 @@ describe('a blocked GPU in a run', () => {
     expect(run.state.error).toMatch(/^steps\[1\]: the driver would spin for ever: .*gpu0 channel \d+ is blocked$/);
     expect(word(run, 0, 0)).toBe(3);
   });
+});
+
+describe('any channel that goes wrong at any push', () => {
+  const pages = Array.from({ length: 48 }, (_, i) => 33 * i + 5);
+  const steps = [
+    cpuWrite(1, pages),
+    gpuWrite(2, pages),
+    cpuWrite(3, pages.slice(0, 20)),
+    toGpu(4),
+    { on: 'gpu0', do: 'atomic', buffer: 'a', pages: pages.slice(10, 30) },
+    toCpu(4),
+    { do: 'advise', advice: 'setReadMostly', buffer: 'a', offset: 0, length: 2 * MIB },
+    { on: 'gpu0', do: 'read', buffer: 'a', pages },
+    cpuWrite(7, pages.slice(5, 40)),
+    cpuRead(pages),
+  ];
+  const ENDS = [
+    /bus error$/,
+    /^steps\[\d\]: prefetch to \w+ failed with status 0x(60|b)$/,
+    /^steps\[\d\]: advice setReadMostly failed with status 0x(60|b)$/,
+    /has nothing more to do: the driver's global status is NV_ERR_(RC|ECC)_ERROR$/,
+    /would spin for ever: since \d+ ns uvm_/,
+    /would spin for ever: since \d+ ns channel_reserve_in_pool/,
+    /is a fatal fault/,
+  ];
+
+  for (const [name, inject] of [
+    ['fails', channelInjectError],
+    ['loses its semaphore', channelInjectStuckSemaphore],
+  ] as const) {
+    it(`${name}: the run ends, in a way that is known, and no word that was written is lost`, () => {
+      const seen = new Set<RegExp>();
+      let ended = 0;
+      for (const copyEngines of [0, 5]) {
+        for (const type of ['CPU_TO_GPU', 'GPU_TO_CPU', 'GPU_INTERNAL', 'MEMOPS']) {
+          for (const nth of [1, 2, 3, 5, 8, 13, 21, 34, 50, 80, 120]) {
+            const run = start(steps, 4, { uvm_channel_num_gpfifo_entries: 32 }, copyEngines);
+            inject(run.m, 0, type, nth);
+            expect(advanceRun(run)).toBe(true);
+            const { error, expected, mismatches } = run.state;
+            expect(mismatches).toBe(0);
+            if (error !== null) {
+              ended++;
+              const end = ENDS.find((pattern) => pattern.test(error));
+              expect(end, error).toBeDefined();
+              seen.add(end as RegExp);
+            }
+            const first = run.space.ranges[0].startPage;
+            for (const [page, value] of expected as Map<number, number>) {
+              expect([word(run, 0, page - first), word(run, 1, page - first)], `${error} ${page}`).toContain(value);
+            }
+          }
+        }
+      }
+      expect(ended).toBeGreaterThan(20);
+      expect(seen.size).toBeGreaterThan(name === 'fails' ? 3 : 0);
+    });
+  }
 });

@@ -79,3 +79,43 @@ describe('run --pushes', () => {
     expect(cli.err).toContain('a real driver does not tell its pushes');
   });
 });
+
+describe('a launch with Confidential Computing', () => {
+  const secure = join(folder, 'secure.json');
+  const json = JSON.parse(readFileSync(file, 'utf8'));
+  writeFileSync(secure, JSON.stringify({ ...json, machine: 'h100-cc' }));
+
+  it('is shown by explain: the push is carried by WLC, LCIC confirms, then it runs', async () => {
+    expect(await cli.run('run', secure, '--events', join(folder, 's.jsonl'))).toBe(0);
+    const { events } = JSON.parse(readFileSync(join(folder, 's.jsonl'), 'utf8'));
+    const faults = events.filter(({ event }: { event: string }) => event === 'cpuFault' || event === 'gpuFault');
+    const first = faults.findIndex(({ event }: { event: string }) => event === 'gpuFault') + 1;
+    cli.out = '';
+    expect(await cli.run('explain', secure, '--fault', String(first))).toBe(0);
+    const replay = cli.out.slice(cli.out.indexOf('push_replay_on_gpu'));
+    expect(replay).toMatch(
+      /push to gpu0 WLC channel \d+ [\s\S]*push to gpu0 LCIC channel \d+ [\s\S]*MEMOPS channel \d+/,
+    );
+    // The confirmation has the value of the launch: the two are a pair.
+    const [wlc, lcic] = [.../(?:WLC|LCIC) channel \d+ .* tracking value (\d+)/g[Symbol.matchAll](replay)].map(
+      (m) => m[1],
+    );
+    expect(lcic).toBe(wlc);
+  });
+
+  it('has a push of each kind, with the sizes of the driver', async () => {
+    const pushes = join(folder, 'sp.jsonl');
+    expect(await cli.run('run', secure, '--pushes', pushes)).toBe(0);
+    const lines = readFileSync(pushes, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    const of = (type: string) => lines.filter((line) => line.type === type);
+    const others = lines.filter(({ type }) => type !== 'WLC' && type !== 'LCIC');
+    expect(of('WLC')).toHaveLength(others.length);
+    expect(of('LCIC')).toHaveLength(others.length);
+    expect(of('WLC').every(({ bytes }) => bytes === 364)).toBe(true);
+    expect(of('LCIC').every(({ bytes }) => bytes === 216)).toBe(true);
+    expect(others.every(({ bytes }) => bytes >= 168)).toBe(true);
+  });
+});

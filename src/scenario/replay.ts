@@ -16,7 +16,7 @@ import {
   vaSpaceCpuFaultWoken,
 } from '../model/uvm/va_block_cpu_fault.ts';
 import { type FaultStream, STREAM_CPU_FAULT } from './fault_stream.ts';
-import { beginStep, finishStep, type Run, runStep, StepError } from './runner.ts';
+import { beginStep, endWith, finishStep, type Run, runStep, StepError } from './runner.ts';
 import type { Step } from './scenario.ts';
 
 /** Steps whose faults a recording holds; the others run by themselves. */
@@ -140,7 +140,7 @@ function* program(run: Run, stream: FaultStream, fromStep: number, measured: Mea
  * the stream took, in nanoseconds.
  */
 export function replayRun(run: Run, stream: FaultStream, fromStep: number): number {
-  const { m, state } = run;
+  const { m } = run;
   const measured: Measured = { cpuFaultTime: 0 };
   // Each recorded fault becomes an event, if nothing else does.
   toolsReserve(m, stream.count);
@@ -148,8 +148,7 @@ export function replayRun(run: Run, stream: FaultStream, fromStep: number): numb
     const thread = threadCreate(m, 'replay', program(run, stream, fromStep, measured));
     while (m.k.threads[thread].status !== THREAD_DONE && runNextEvent(m));
   } catch (error) {
-    if (!(error instanceof StepError)) throw error;
-    state.error = error.message;
+    endWith(run, error);
   }
   return measured.cpuFaultTime;
 }

@@ -212,6 +212,13 @@ function* program(run: Run, budget: number): Generator<number, void, void> {
   }
 }
 
+/** Ends a run with an error that is the step's or the driver's; throws any other. */
+export function endWith(run: Run, error: unknown): void {
+  if (error instanceof StepError) run.state.error = error.message;
+  else if (error instanceof EndlessWaitError) run.state.error = `steps[${run.state.step}]: ${error.message}`;
+  else throw error;
+}
+
 /**
  * Goes on for at most `budget` touches (steps without pages count as one). The driver may still be at work afterwards:
  * runCanStop tells whether the state may be copied. Returns true when the scenario has ended or failed;
@@ -230,9 +237,7 @@ export function advanceRun(run: Run, budget = Number.POSITIVE_INFINITY): boolean
       fail(run, `the program waits for the driver, which has nothing more to do: ${status}`);
     }
   } catch (error) {
-    if (error instanceof StepError) state.error = error.message;
-    else if (error instanceof EndlessWaitError) state.error = `steps[${state.step}]: ${error.message}`;
-    else throw error;
+    endWith(run, error);
   }
   return state.error !== null || state.step >= run.scenario.steps.length;
 }

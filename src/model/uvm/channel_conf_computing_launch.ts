@@ -60,6 +60,8 @@ import { trackerWaitForEntry } from './tracker.ts';
 
 /** Bytes of a WLC push, to which shorter ones are padded (UVM_MAX_WLC_PUSH_SIZE). */
 export const WLC_PUSH_BYTES = 364;
+/** Bytes of LCIC's push (UVM_LCIC_PUSH_SIZE). */
+export const LCIC_PUSH_BYTES = 216;
 /** SEC2's decryption: ten methods of one word, and behind headers the 16 bytes of its signature and of the tag. */
 const SEC2_DECRYPT_BYTES = 120;
 /** Bytes of a GPFIFO's place and of a PUT as SEC2 writes them: not less than 16. */
@@ -207,6 +209,7 @@ function wlcSubmit(m: Model, wlc: Channel, methods: number): Told {
   const push = openStatic(m, conf.wlcPush, wlc, CHANNEL_TYPE_WLC, PURPOSE_LAUNCH, methods + WLC_END_METHODS);
   // Its schedule has two pushes: one decrypts the other.
   push.duration = 2 * m.cost.memopsBase;
+  push.bytes = WLC_PUSH_BYTES;
   m.k.now = Math.round(m.k.now + m.cost.pushBase + m.cost.pushMethod * push.methods);
   logGpuEncryption(m, wlc, PAYLOAD_BYTES);
   channelWait(m, lcic.id);
@@ -218,6 +221,7 @@ function wlcSubmit(m: Model, wlc: Channel, methods: number): Told {
   pushSubmit(m, push);
   const confirm = openStatic(m, conf.lcicPush, lcic, CHANNEL_TYPE_LCIC, PURPOSE_LAUNCH_CONFIRM, LCIC_METHODS);
   confirm.duration = m.cost.memopsBase;
+  confirm.bytes = LCIC_PUSH_BYTES;
   confirm.acquireTime = push.finish;
   confirm.end = m.k.now;
   confirm.trackingValue = ++lcic.trackingSem.queuedValue;

@@ -20,15 +20,20 @@ import {
   channelReserve,
   channelUpdateProgress,
 } from './channel.ts';
-import { reserveAtSetup, SEC2_WRITE_BYTES, sec2Push, submitControl } from './channel_conf_computing_launch.ts';
+import {
+  LCIC_PUSH_BYTES,
+  reserveAtSetup,
+  SEC2_WRITE_BYTES,
+  sec2Push,
+  submitControl,
+} from './channel_conf_computing_launch.ts';
 import { confComputingOf, dmaBufferAlloc } from './conf_computing.ts';
 import { PURPOSE_CHANNEL_INIT, PURPOSE_CHANNEL_SCHEDULE, pushBeginOnReservedChannel, pushEndAndWait } from './push.ts';
 
 /** SET_OBJECT of the engine and of the host. */
 const INIT_METHODS = 2;
-/** WLC's push that decrypts the next one, and LCIC's push (UVM_LCIC_PUSH_SIZE). */
+/** WLC's push that decrypts the next one. */
 const WLC_DECRYPT_PUSH_BYTES = 64;
-const LCIC_PUSH_BYTES = 216;
 const GPFIFO_ENTRY_BYTES = 8;
 
 /** channel_init: the first push of a channel. */
