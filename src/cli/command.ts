@@ -19,6 +19,20 @@ export class UsageError extends Error {
   override name = 'UsageError';
 }
 
+/** A whole number of an option; undefined where the option was left out. Throws UsageError. */
+export function wholeNumber(
+  option: string,
+  text: string | undefined,
+  least: number,
+  most = Number.MAX_SAFE_INTEGER,
+): number | undefined {
+  if (text === undefined) return undefined;
+  const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (number >= least && number <= most) return number;
+  const upTo = most === Number.MAX_SAFE_INTEGER ? '' : ` to ${most}`;
+  throw new UsageError(`--${option} ${text}: expected a whole number from ${least}${upTo}`);
+}
+
 export interface Progress {
   /** Says what is going on. Nothing is shown in the first second, and nothing unless stderr is a terminal. */
   say(text: string): void;

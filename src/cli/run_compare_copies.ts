@@ -12,7 +12,7 @@ import {
 } from '../analysis/compare_copies.ts';
 import { wrap } from '../analysis/explain_layout.ts';
 import { loadMachines, type Machines } from '../analysis/machines.ts';
-import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
+import { EXIT_FAILED, EXIT_OK, UsageError, wholeNumber } from './command.ts';
 import type { CompareFlags } from './compare_copies.ts';
 import { findCase } from './inputs.ts';
 import { deviceOf, managedChoice } from './live_options.ts';
@@ -30,15 +30,6 @@ const OWN_SCENARIO = {
     { on: 'gpu0', do: 'read', buffer: 'a', offset: 0, length: OWN_BYTES, stride: 4096 },
   ],
 };
-
-function wholeNumber(option: string, text: string | undefined, least: number): number | undefined {
-  if (text === undefined) return undefined;
-  const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (!Number.isSafeInteger(number) || number < least) {
-    throw new UsageError(`--${option} ${text}: expected a whole number from ${least}`);
-  }
-  return number;
-}
 
 function placesText(resident: Record<string, number>): string {
   return Object.entries(resident)

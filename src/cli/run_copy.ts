@@ -8,7 +8,7 @@ import { CopyError, createCopyTeam, IN_FLIGHT_DEFAULT, IN_FLIGHT_MAX } from '../
 import { copyByRoutine, readCopyAbi } from '../live/memory/copy_routine_client.ts';
 import { managedMappingOf, parseAddress, parseBytes } from '../live/memory/managed_range.ts';
 import { attachToProcess } from '../live/target.ts';
-import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
+import { EXIT_FAILED, EXIT_OK, UsageError, wholeNumber } from './command.ts';
 import type { CopyFlags } from './copy.ts';
 import { bytes, colorsFor, duration } from './text.ts';
 
@@ -30,14 +30,6 @@ export function lengthOption(option: string, text: string, most: bigint): bigint
     throw new UsageError(`--${option} ${text}: expected bytes from 1 to ${most}, also as 4K, 64M, 1G`);
   }
   return length;
-}
-
-function wholeOption(option: string, text: string | undefined, fallback: number, most: number): number {
-  if (text === undefined) return fallback;
-  const number = /^\d{1,9}$/.test(text) ? Number(text) : 0;
-  if (number < 1 || number > most)
-    throw new UsageError(`--${option} ${text}: expected a whole number from 1 to ${most}`);
-  return number;
 }
 
 const TAKEN = 'exists already; name another file, or add --overwrite';
@@ -107,8 +99,8 @@ function wanted(flags: CopyFlags): Wanted {
     flags,
     from: from === undefined ? null : addressOption('from', from),
     length: length === undefined ? 1n : lengthOption('length', length, LENGTH_MAX),
-    inFlight: wholeOption('in-flight', flags.inFlight, IN_FLIGHT_DEFAULT, IN_FLIGHT_MAX),
-    timeout: wholeOption('timeout', flags.timeout, TIMEOUT_DEFAULT, 86_400),
+    inFlight: wholeNumber('in-flight', flags.inFlight, 1, IN_FLIGHT_MAX) ?? IN_FLIGHT_DEFAULT,
+    timeout: wholeNumber('timeout', flags.timeout, 1, 86_400) ?? TIMEOUT_DEFAULT,
   };
   if (!overwrite && existsSync(to)) throw new UsageError(`--to ${to}: ${TAKEN}`);
   return want;

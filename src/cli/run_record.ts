@@ -8,20 +8,11 @@ import { readManagedMappings } from '../device/linux/proc.ts';
 import { attachAtStart, LaunchError, launch, type Program, type ProgramEnd } from '../live/record/launch.ts';
 import { type Recorder, type RecorderEnd, type RecorderOptions, startRecorder } from '../live/record/recorder.ts';
 import { attachToProcess } from '../live/target.ts';
-import { EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
+import { EXIT_FAILED, EXIT_OK, UsageError, wholeNumber } from './command.ts';
 import type { RecordFlags } from './record.ts';
 import { bytes, colorsFor, counted } from './text.ts';
 
 const RING_MAX = 2 ** 22;
-
-function wholeNumber(option: string, text: string | undefined, least: number, most: number): number | undefined {
-  if (text === undefined) return undefined;
-  const number = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (!(number >= least && number <= most)) {
-    throw new UsageError(`--${option} ${text}: expected a whole number from ${least} to ${most}`);
-  }
-  return number;
-}
 
 function eventTypes(text: string | undefined): EventTypeName[] | undefined {
   if (text === undefined) return undefined;

@@ -9,7 +9,7 @@ import type { CaseEntry } from '../trace/case_file.ts';
 import type { UvmEvent } from '../trace/event.ts';
 import { createLineWriter, type LineWriter } from '../trace/jsonl.ts';
 import { logEvents } from '../trace/log_events.ts';
-import { UsageError } from './command.ts';
+import { UsageError, wholeNumber } from './command.ts';
 import { checkFiles, checkOutput, readInputs } from './inputs.ts';
 import { type DeviceFlags, managedChoice } from './live_options.ts';
 import { type CaseSet, showValidation, validateSets } from './validate_files.ts';
@@ -28,14 +28,6 @@ export interface ValidateLiveOptions extends DeviceFlags {
 const MACHINE_DEFAULT = 'h200-pcie5';
 const RANDOM_MOST = 100_000;
 const SEED_MOST = 2 ** 32 - 1;
-
-function wholeNumber(option: string, text: string, least: number, most: number): number {
-  const number = /^\d{1,10}$/.test(text) ? Number(text) : -1;
-  if (number < least || number > most) {
-    throw new UsageError(`--${option} ${text}: expected a whole number from ${least} to ${most}`);
-  }
-  return number;
-}
 
 const OF_TIME = ['thrashing', 'throttlingStart', 'throttlingEnd'];
 
@@ -90,8 +82,8 @@ export async function validateLive(files: readonly string[], options: ValidateLi
     throw new UsageError('give files with scenarios, or --random N for random histories');
   }
   if (seed !== undefined && random === undefined) throw new UsageError(`--seed ${seed} goes with --random`);
-  const count = random === undefined ? 0 : wholeNumber('random', random, 1, RANDOM_MOST);
-  const from = wholeNumber('seed', seed ?? '1', 0, SEED_MOST);
+  const count = wholeNumber('random', random, 1, RANDOM_MOST) ?? 0;
+  const from = wholeNumber('seed', seed, 0, SEED_MOST) ?? 1;
   await checkFiles(files);
   if (options.record !== undefined) checkOutput(options.record, files, 'record');
   const machines = loadMachines();

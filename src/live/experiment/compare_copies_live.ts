@@ -94,7 +94,7 @@ async function measure(
   const { steps } = summarize(events, wallMicroseconds);
   const cost = costOf(steps.slice(first, first + own.length));
   const again = costOf(steps.slice(first + own.length));
-  if (way === 'copy routine' || way.startsWith('explicit')) cost.linkBytes += pages.count * PAGE;
+  if (way === 'copy routine' || way.startsWith('explicit')) cost.linkBytes += onGpus(plan.resident) * PAGE;
   const times: number[] = [];
   const afterwards: number[] = [];
   const untraced: LiveSession = { ...session, source: null };
@@ -116,6 +116,11 @@ async function measure(
   const resident = residentAfter(plan.resident, gpu, moved);
   const result: WayResult = { way, ...timed(cost, times), resident, again: timed(again, afterwards) };
   return { result, quartiles: [quantile(times, 0.25), quantile(times, 0.75)] };
+}
+
+/** Pages that live on GPUs: what a copy brings over the link. */
+function onGpus(resident: Record<string, number>): number {
+  return Object.entries(resident).reduce((sum, [place, pages]) => sum + (place.startsWith('gpu') ? pages : 0), 0);
 }
 
 function residentAfter(before: Record<string, number>, gpu: string, moved: number): Record<string, number> {

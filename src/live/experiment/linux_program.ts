@@ -70,7 +70,7 @@ export async function createLinuxProgram(choice: ManagedChoice = {}): Promise<Pr
     access: async (request) => {
       checkAccess(request);
       const gpu = gpuIndex(request.on, gpus);
-      const most = Math.max(0, ...request.pages);
+      const most = request.pages.reduce((highest, page) => Math.max(highest, page), 0);
       try {
         // Here a wrong address would end the process, or the context, rather than the access.
         const span = BigInt((most + 1) * PAGE);
