@@ -520,6 +520,21 @@ function identities(m: Model): string {
   return rows.sort().join('\n');
 }
 
+/**
+ * A hash of the driver's state at the end of a history. With Confidential Computing without the log, which is compared
+ * by its identities: there nearly all pushes of a type go through one channel, so that one more makes a small ring full
+ * earlier. Whoever finds it full collects, and the events come out in another order.
+ */
+function stateAtEnd(history: History, m: Model): string {
+  if (!history.confidentialComputing) return driverStateHash(m, false);
+  const { log } = m.tools;
+  const { count: all } = log;
+  log.count = 0;
+  const hash = driverStateHash(m, false);
+  log.count = all;
+  return hash;
+}
+
 function thrashes(m: Model): boolean {
   const { kind, count: n } = m.tools.log;
   return kind.subarray(0, n).some((k) => k === EVENT_THRASHING || k === EVENT_THROTTLING_START);
@@ -546,7 +561,7 @@ export function checkCopySeed(
   count(coverage, 'compared with the same history without copies');
   const [m, other] = [withCopies.harness.m, without.harness.m];
   if (identities(m) !== identities(other)) return `${where}: rule 52: events differ from those without copies`;
-  if (driverStateHash(m, false) !== driverStateHash(other, false)) return `${where}: rule 52: the state differs`;
+  if (stateAtEnd(history, m) !== stateAtEnd(history, other)) return `${where}: rule 52: the state differs`;
   return null;
 }
 
