@@ -522,8 +522,8 @@ function identities(m: Model): string {
 
 /**
  * A hash of the driver's state at the end of a history. With Confidential Computing without the log, which is compared
- * by its identities: there nearly all pushes of a type go through one channel, so that one more makes a small ring full
- * earlier. Whoever finds it full collects, and the events come out in another order.
+ * by its identities: the copy's push makes a small ring full earlier, and whoever finds it full collects, so that the
+ * same events come out in another order.
  */
 function stateAtEnd(history: History, m: Model): string {
   if (!history.confidentialComputing) return driverStateHash(m, false);

@@ -1,4 +1,4 @@
-/** Rule 49 of docs/copy-routine.md, and what becomes of the others with Confidential Computing. */
+/** Rule 49 of docs/copy-routine.md: the immediate and the asynchronous form with Confidential Computing. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import {
   blockOf,

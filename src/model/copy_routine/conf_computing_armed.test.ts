@@ -1,4 +1,4 @@
-/** Rule 49 of docs/copy-routine.md: the armed form with Confidential Computing, and what goes wrong. */
+/** Rule 49 of docs/copy-routine.md: the armed form with Confidential Computing. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import {
   type CopyMachine,
