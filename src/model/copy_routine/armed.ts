@@ -53,7 +53,7 @@ export function copyArmedInit(m: Model): void {
   if (m.copyRoutine.watched.length > 0) m.res.seams.pushEnded = copyPushEnded;
 }
 
-/** Makes the copy of a claimed record and hands it over to its pushes, or to the queue when nothing of them is awaited. */
+/** Makes the copy of a claimed record; its pushes let go of it later, or the queue when none of them will. */
 function copyClaimed(
   m: Model,
   record: CopyRecord,
