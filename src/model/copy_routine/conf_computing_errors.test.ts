@@ -29,6 +29,7 @@ import { PURPOSE_TEST, pushBegin, pushEnd } from '../uvm/push.ts';
 import { NV_ERR_INVALID_DATA, NV_ERR_RC_ERROR, NV_OK } from '../uvm/status.ts';
 import { trackerAddPush } from '../uvm/tracker.ts';
 import { ACCESS_READ, ACCESS_WRITE } from '../uvm/va_block_types.ts';
+import { COPY_BOUNCES_MAX } from './conf_computing.ts';
 import { NEXT_COPY_ARM, NONE_U32 } from './ioctl.ts';
 import { COPY_ENDED, type CopyRecord } from './types.ts';
 
@@ -112,6 +113,16 @@ describe('a staging buffer that somebody has changed', () => {
     // Of a block the first GPU's pages are decrypted before the second's; and nothing behind the error.
     expect([0, 96, 200, 600].map((page) => plainWord(b, HOST + page))).toEqual([50, 0, 250, 0]);
     expect(takenBuffers(b.m)).toBe(0);
+  });
+
+  it('ends a long copy at its first wait', () => {
+    const blocks = COPY_BOUNCES_MAX + 1;
+    for (let i = 0; i < blocks; i++) onGpu(b, BASE + 512 * i, 10 + i);
+    setFrom(b, BASE, { length: blocks * 2 ** 21 });
+    tamper(b.m, 1);
+    expect(next(b, HOST)).toMatchObject({ status: NV_ERR_INVALID_DATA, bytes: 0 });
+    expect(lastRecord(b).pushes).toHaveLength(COPY_BOUNCES_MAX);
+    expect([plainWord(b, HOST), plainWord(b, HOST + 512 * COPY_BOUNCES_MAX), takenBuffers(b.m)]).toEqual([0, 0, 0]);
   });
 
   it('ends an armed copy and the driver, and never the fault (rule 44)', () => {
