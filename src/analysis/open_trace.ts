@@ -4,7 +4,8 @@
  */
 import { basename } from 'node:path';
 import { parseScenario, type Scenario, scenarioName } from '../scenario/scenario.ts';
-import { type CaseLine, checkRecording, entryOf, readJson } from '../trace/case_file.ts';
+import { type CaseLine, checkRecording } from '../trace/case_check.ts';
+import { entryOf, readJson } from '../trace/case_file.ts';
 import { createPushLog, type PushLog } from '../trace/push_log.ts';
 import { RECORDING_SUFFIX } from '../trace/recording_file.ts';
 import { createRecordingTrace } from '../trace/recording_trace.ts';
