@@ -76,6 +76,8 @@ export interface Tile {
 /** One row with all that it has, and the rows that belong to it. */
 export interface RowDetail {
   row: number;
+  /** In one line: what it is and where. */
+  title: string;
   lane: string | null;
   begin: number;
   end: number;
@@ -119,7 +121,12 @@ export interface BlockDetail {
   history: { row: number; time: number; text: string }[];
   historyCount: number;
   /** The prefetch tree of the last fault of the block before the time, or null where it is not known. */
-  tree: { text: string; destination: string; levels: { level: number; size: number; counts: number[] }[] } | null;
+  tree: {
+    text: string;
+    destination: string;
+    /** From the leaf to the root: pages of the node in the allocation, leaves set of how many, whether it passes. */
+    levels: { level: number; first: number; outer: number; set: number; size: number; passes: boolean }[];
+  } | null;
 }
 
 /** A fault walked through the routine: the items of `uvmlab explain`, flattened in the order in which they happen. */
