@@ -4,7 +4,7 @@
  */
 
 /** In order: a room may import any room to its left. */
-const ROOMS = ['base', 'model', 'device', 'scenario', 'trace', 'analysis', 'live', 'cli'];
+const ROOMS = ['base', 'model', 'device', 'scenario', 'trace', 'analysis', 'explorer', 'live', 'cli'];
 
 const TEST = '\\.test\\.ts$';
 const STATE = '^src/model/state\\.ts$';

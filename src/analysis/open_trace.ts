@@ -26,6 +26,7 @@ import {
 } from '../trace/trace_lines.ts';
 import { executeRun } from './execute.ts';
 import { loadMachines, packageVersion } from './machines.ts';
+import { TRACE_INPUTS } from './trace_inputs.ts';
 import { traceOfRun } from './trace_of_run.ts';
 
 export interface OpenTraceOptions {
@@ -42,8 +43,6 @@ export interface OpenTraceOptions {
 }
 
 const NSYS_SUFFIX = '.sqlite';
-/** What openTrace takes, for messages and help. */
-export const TRACE_INPUTS = '.parquet, .uvmrec, .json, .jsonl or .jsonl.gz';
 const NAMES_SHOWN = 12;
 
 function fail(place: string, what: string): never {

@@ -49,6 +49,12 @@ export interface TraceSummary {
   faults: number;
 }
 
+/** What there is to see: a trace, one that is being opened, or a file that is none. */
+export type TraceEntry =
+  | { state: 'ready'; id: string; label: string; summary: TraceSummary }
+  | { state: 'opening'; id: string; label: string }
+  | { state: 'broken'; id: string; label: string; error: string };
+
 /** A part of a lane for a width in pixels. */
 export interface Tile {
   lane: string;
@@ -188,7 +194,7 @@ export interface FindQuery {
 
 /** Rejects with an Error whose message is meant for the reader. */
 export interface TraceBackend {
-  traces(): Promise<TraceSummary[]>;
+  traces(): Promise<TraceEntry[]>;
   tile(trace: string, lane: string, begin: number, end: number, width: number): Promise<Tile>;
   row(trace: string, row: number): Promise<RowDetail>;
   /** The next row by time, or null. `from` is a row, or -1 for the beginning. */
