@@ -10,7 +10,7 @@ export default defineConfig({
         test: {
           ...common,
           name: 'quick',
-          include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+          include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'web/**/*.test.ts'],
           exclude: ['**/*.slow.test.ts'],
         },
       },

@@ -133,8 +133,7 @@ function Tree({ tree }: { tree: NonNullable<BlockDetail['tree']> }) {
   return (
     <>
       <p class="hint">
-        To {tree.destination}. {tree.text}. A level passes where more than 51 % of its leaves are set; the highest that
-        passes is taken.
+        To {tree.destination}. {tree.text}.
       </p>
       <table class="tree">
         <thead>

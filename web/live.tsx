@@ -58,12 +58,15 @@ const EXAMPLES: readonly { name: string; scenario: unknown }[] = [
   },
 ];
 
+/** JSON as people write scenarios: an allocation or a step is a line. */
 function text(scenario: unknown): string {
-  // A step is a line: that is how people read a scenario.
-  return JSON.stringify(scenario, null, 2).replace(
-    /\{\n\s+([^{}[\]]*?)\n\s+\}/g,
-    (_, inside: string) => `{ ${inside.replace(/\n\s+/g, ' ')} }`,
-  );
+  const line = (value: unknown): string =>
+    JSON.stringify(value, null, 1).replace(/\n\s*/g, ' ').replace(/\[ /g, '[').replace(/ \]/g, ']');
+  const fields = Object.entries(scenario as Record<string, unknown>).map(([name, value]) => {
+    const lines = Array.isArray(value) ? `[\n    ${value.map(line).join(',\n    ')}\n  ]` : line(value);
+    return `  ${JSON.stringify(name)}: ${lines}`;
+  });
+  return `{\n${fields.join(',\n')}\n}\n`;
 }
 
 export function LiveView({ backends, onTrace }: LiveProps) {

@@ -81,7 +81,9 @@ export function timeLabel(time: number, step: number): string {
   // Large times in a small unit have more digits than anybody reads.
   const shown = Math.abs(time) >= unit.ns * 100_000 ? (UNITS[UNITS.indexOf(unit) - 1] ?? unit) : unit;
   const digits = Math.max(0, Math.ceil(Math.log10(shown.ns / step) - 1e-9));
-  return `${(time / shown.ns).toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })} ${shown.name}`;
+  // Adding nothing makes a zero of a negative one.
+  const value = Number((time / shown.ns).toFixed(digits)) + 0;
+  return `${value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })} ${shown.name}`;
 }
 
 /** A length of time as people say it. */

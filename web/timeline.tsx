@@ -6,6 +6,7 @@ import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { Lane, TraceBackend, TraceSummary } from '../src/explorer/api.ts';
 import { colourOf, type Theme } from './colours.ts';
 import { hitTile, LANE_HEIGHT, type Painted, paintTile } from './paint_tile.ts';
+import { Legend } from './panels.tsx';
 import {
   panWindow,
   pixelOf,
@@ -308,6 +309,8 @@ export function Timeline(props: TimelineProps) {
     act();
   };
 
+  const tileKinds = lane === null ? undefined : painted.get(lane)?.tile.kinds;
+  const chosen = trace.lanes.find(({ id }) => id === lane);
   const active = lane === null ? undefined : `${props.label}-${lane}`;
   return (
     <div class="timeline">
@@ -362,6 +365,13 @@ export function Timeline(props: TimelineProps) {
             </div>
           );
         })}
+      </div>
+      <div class="lane-legend">
+        {chosen !== undefined && tileKinds !== undefined && (
+          <>
+            <span class="hint">{chosen.label}:</span> <Legend words={tileKinds} theme={theme} />
+          </>
+        )}
       </div>
     </div>
   );

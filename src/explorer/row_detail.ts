@@ -80,7 +80,7 @@ export function rowText(index: TraceIndex, row: number): string {
     case 'replay':
       return `replay of ${word('src')}, batch ${columns.arrays.batch[row]}`;
     case 'migration':
-      return `migration ${word('src')} → ${word('dst')} (${word('cause')}),${at}`;
+      return `migration ${word('src')} to ${word('dst')} (${word('cause')}),${at}`;
     case 'mapRemote':
       return `${word('src')} maps memory of ${word('dst')} (${word('cause')}),${at}`;
     case 'readDuplicate':
@@ -96,7 +96,7 @@ export function rowText(index: TraceIndex, row: number): string {
     case 'fatalFault':
       return `fatal fault of ${word('src')}: ${word('cause')},${at}`;
     case 'eviction':
-      return `eviction ${word('src')} → ${word('dst')},${at}`;
+      return `eviction ${word('src')} to ${word('dst')},${at}`;
     case 'push':
       return `push ${columns.arrays.push[row]} (${word('cause')}) on ${word('src')} channel ${columns.arrays.channel[row]}`;
     default:
