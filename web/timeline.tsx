@@ -169,6 +169,8 @@ export function Timeline(props: TimelineProps) {
   const holder = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
   const [hover, setHover] = useState<Hover | null>(null);
+  /** Rises when a tile came: the legend and what failed are parts of the page. */
+  const [, setCame] = useState(0);
   const bounds = useMemo(() => ({ begin: trace.begin, end: Math.max(trace.end, trace.begin + 1) }), [trace]);
   /** Where the pointer has moved the window to since the last render. */
   const moving = useRef<Window | null>(null);
@@ -178,7 +180,10 @@ export function Timeline(props: TimelineProps) {
     () =>
       createTileCache(
         (id, begin, end, pixels) => backend.tile(trace.id, id, begin, end, pixels),
-        () => schedule.current(),
+        () => {
+          schedule.current();
+          setCame((n) => n + 1);
+        },
       ),
     [backend, trace.id],
   );
@@ -309,7 +314,7 @@ export function Timeline(props: TimelineProps) {
     act();
   };
 
-  const tileKinds = lane === null ? undefined : painted.get(lane)?.tile.kinds;
+  const tileKinds = lane === null || width === 0 ? undefined : cache.get(lane, current(), width)?.kinds;
   const chosen = trace.lanes.find(({ id }) => id === lane);
   const active = lane === null ? undefined : `${props.label}-${lane}`;
   return (

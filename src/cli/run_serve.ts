@@ -18,6 +18,10 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 const PORT_MAX = 65535;
 
+export function shippedTraces(): TraceFile[] {
+  return SHIPPED.map((path) => ({ path: join(packageRoot(), path) }));
+}
+
 /** The built page. Throws UsageError where it was not built. */
 export function pageFiles(folder = join(packageRoot(), 'dist', 'web')): PageFiles {
   if (!existsSync(join(folder, 'index.html'))) {
@@ -55,7 +59,7 @@ export async function runServe(paths: readonly string[], flags: ServeFlags): Pro
   const page = pageFiles();
   const files: TraceFile[] =
     paths.length === 0
-      ? SHIPPED.map((path) => ({ path: join(packageRoot(), path) }))
+      ? shippedTraces()
       : paths.map((path) => (scenario === undefined ? { path } : { path, scenario }));
   const traces = serveTraces(files);
   let server: ExplorerServer;

@@ -3,7 +3,7 @@ import type { Trace } from '../trace/store/trace_events.ts';
 import type { Lane } from './api.ts';
 import { batchesOf } from './batches.ts';
 import { addLaneRow, createLaneRows, type LaneIndex, type LaneRows, laneIndex, NO_ROW } from './lane_index.ts';
-import { oneClock, rowBegin, rowEnd } from './row_times.ts';
+import { rowBegin, rowEnd, type TimeAxis, timeAxis } from './row_times.ts';
 
 /** Column whose words the colours of a lane go by. */
 type ColourKey = 'kind' | 'access' | 'cause';
@@ -91,7 +91,7 @@ class Colours {
   }
 }
 
-function rowLanes(trace: Trace, one: boolean): LaneIndex[] {
+function rowLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
   const { columns } = trace;
   const { arrays: a, words } = columns;
   const isPush = words.kind.numbers.get('push') ?? -1;
@@ -124,7 +124,7 @@ function rowLanes(trace: Trace, one: boolean): LaneIndex[] {
     const its = plans[lanes[i]];
     const into = rows[lanes[i]];
     if (its === null || into === null) continue;
-    const begin = rowBegin(trace, i, one);
+    const begin = rowBegin(trace, i, axis);
     if (Number.isNaN(begin)) continue;
     const word = a[its.colour][i];
     const end = its.lane.shape === 'spans' ? rowEnd(trace, i, begin) : begin;
@@ -152,7 +152,7 @@ function stepLane({ info }: Trace): LaneIndex[] {
 }
 
 /** Throttlings of a processor: from the start on a page to the end on it. */
-function throttleLanes(trace: Trace, one: boolean): LaneIndex[] {
+function throttleLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
   const { columns } = trace;
   const { arrays: a, words } = columns;
   const start = words.kind.numbers.get('throttlingStart') ?? -1;
@@ -164,7 +164,7 @@ function throttleLanes(trace: Trace, one: boolean): LaneIndex[] {
     const kind = a.kind[i];
     if (kind !== start && kind !== end) continue;
     const key = `${a.src[i]} ${a.buffer[i]} ${a.offset[i]}`;
-    const time = rowBegin(trace, i, one);
+    const time = rowBegin(trace, i, axis);
     const its = spans.get(a.src[i]) ?? [];
     spans.set(a.src[i], its);
     if (kind === start) {
@@ -199,12 +199,12 @@ function copyLane({ info }: Trace): LaneIndex[] {
   return [laneIndex({ id: 'copies', label: 'copy routine', group: 'copies', kinds: [], shape: 'spans' }, kinds, rows)];
 }
 
-function batchLanes(trace: Trace, one: boolean): LaneIndex[] {
+function batchLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
   return [...batchesOf(trace)].map(([src, batches]) => {
     const rows = createLaneRows(batches.count);
     for (let i = 0; i < batches.count; i++) {
       const row = batches.firstRow[i];
-      const begin = rowBegin(trace, row, one);
+      const begin = rowBegin(trace, row, axis);
       addLaneRow(rows, begin, begin + batches.length[i], row, batches.replayed[i]);
     }
     const word = trace.columns.words.src.list[src];
@@ -221,12 +221,12 @@ function batchLanes(trace: Trace, one: boolean): LaneIndex[] {
 
 /** All lanes of a trace that have something on them, in the order in which they should stand. */
 export function buildLanes(trace: Trace): LaneIndex[] {
-  const one = oneClock(trace);
+  const axis = timeAxis(trace);
   const lanes = [
     ...stepLane(trace),
-    ...rowLanes(trace, one),
-    ...batchLanes(trace, one),
-    ...throttleLanes(trace, one),
+    ...rowLanes(trace, axis),
+    ...batchLanes(trace, axis),
+    ...throttleLanes(trace, axis),
     ...copyLane(trace),
   ].filter(({ lane }) => lane.rows > 0);
   // Numbers in labels in their own order: channel 8 before channel 10.

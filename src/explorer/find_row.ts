@@ -2,7 +2,7 @@
 import type { FindQuery } from './api.ts';
 import { type LaneIndex, NO_ROW } from './lane_index.ts';
 import { blockOf } from './places.ts';
-import { oneClock, rowBegin } from './row_times.ts';
+import { rowBegin, timeAxis } from './row_times.ts';
 import { lowerBound } from './sort_rows.ts';
 import type { TraceIndex } from './trace_index.ts';
 
@@ -38,7 +38,7 @@ export function findRow(index: TraceIndex, query: FindQuery): number | null {
     throw new RangeError(`from ${from}; expected a row from 0 to ${count - 1}, or -1`);
   }
   const edge = direction > 0 ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-  const time = from < 0 ? edge : rowBegin(trace, from, oneClock(trace));
+  const time = from < 0 ? edge : rowBegin(trace, from, timeAxis(trace));
   const row = from < 0 ? -1 : from;
   const wanted = new Set(kinds.map((kind) => words.kind.numbers.get(kind) ?? -1));
   const { allocation, block } = query;

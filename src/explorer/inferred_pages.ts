@@ -7,7 +7,7 @@ import { PAGE_SIZE } from '../base/units.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
 import { addPageChange, createPageChanges, type PageHistory, pageHistory } from './page_history.ts';
 import { allocationOf, type Places } from './places.ts';
-import { oneClock, rowBegin, rowEnd } from './row_times.ts';
+import { rowBegin, timeAxis } from './row_times.ts';
 
 /** `none`, the processors of the trace, `several`. */
 export function residentWords(processors: readonly string[]): string[] {
@@ -16,7 +16,7 @@ export function residentWords(processors: readonly string[]): string[] {
 
 export function inferPages(trace: Trace, places: Places, processors: readonly string[]): PageHistory {
   const { arrays: a, words, count } = trace.columns;
-  const one = oneClock(trace);
+  const axis = timeAxis(trace);
   const residents = residentWords(processors);
   const several = residents.length - 1;
   const codeOf = (word: number): number => residents.indexOf(words.src.list[word]);
@@ -30,11 +30,12 @@ export function inferPages(trace: Trace, places: Places, processors: readonly st
     if (!fault && kind !== 'migration' && kind !== 'readDuplicate' && kind !== 'readDuplicateInvalidate') continue;
     const allocation = allocationOf(places, trace, i);
     if (allocation < 0) continue;
-    const begin = rowBegin(trace, i, one);
+    const begin = rowBegin(trace, i, axis);
     const page = Math.floor(a.offset[i] / PAGE_SIZE);
     const pages = fault ? 1 : Math.max(1, Math.ceil(a.bytes[i] / PAGE_SIZE));
     const code = kind === 'migration' ? dstCodes[a.dst[i]] : kind === 'readDuplicate' ? several : codes[a.src[i]];
-    const time = kind === 'migration' ? rowEnd(trace, i, begin) : begin;
+    // The driver's books change when the copy is pushed: what it says of duplicates comes behind that, on the same clock.
+    const time = kind === 'migration' ? a.time[i] : begin;
     addPageChange(changes, places.list[allocation], page, pages, time, code, fault);
   }
   return pageHistory(changes, residents, places.blockPages);

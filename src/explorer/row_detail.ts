@@ -4,7 +4,7 @@ import { wordAt } from '../trace/store/trace_columns.ts';
 import { type ColumnKey, TRACE_COLUMNS } from '../trace/store/trace_schema.ts';
 import type { RowDetail } from './api.ts';
 import { allocationOf } from './places.ts';
-import { oneClock, rowBegin, rowEnd } from './row_times.ts';
+import { rowBegin, rowEnd, timeAxis } from './row_times.ts';
 import type { TraceIndex } from './trace_index.ts';
 
 /** Columns in the order in which they should be read; the others follow in the order of the file. */
@@ -108,8 +108,8 @@ function relatedToFault(index: TraceIndex, row: number): RowDetail['related'] {
   const { trace } = index;
   const { arrays: a, words } = trace.columns;
   const related: RowDetail['related'] = [];
-  const one = oneClock(trace);
-  const begin = rowBegin(trace, row, one);
+  const axis = timeAxis(trace);
+  const begin = rowBegin(trace, row, axis);
   if (words.kind.list[a.kind[row]] === 'gpuFault') {
     const batches = index.batches().get(a.src[row]);
     if (batches !== undefined) {
@@ -128,7 +128,7 @@ function relatedToFault(index: TraceIndex, row: number): RowDetail['related'] {
   let seen = 0;
   for (let at = start[block]; at < start[block + 1] && related.length < RELATED; at++) {
     const other = rows[at];
-    if (other <= row || rowEnd(trace, other, rowBegin(trace, other, one)) < begin) continue;
+    if (other <= row || rowEnd(trace, other, rowBegin(trace, other, axis)) < begin) continue;
     if (++seen > LOOK_AHEAD) break;
     if (a.kind[other] !== migration) continue;
     const its = placeOfRow(index, other);
@@ -165,7 +165,7 @@ export function rowDetail(index: TraceIndex, row: number): RowDetail {
     throw new RangeError(`row ${row}; the trace has rows 0 to ${trace.columns.count - 1}`);
   }
   const kind = wordAt(trace.columns, 'kind', row);
-  const begin = rowBegin(trace, row, oneClock(trace));
+  const begin = rowBegin(trace, row, timeAxis(trace));
   const fault = index.faultOf(row);
   const related = fault !== null ? relatedToFault(index, row) : kind === 'push' ? relatedToPush(index, row) : [];
   return {

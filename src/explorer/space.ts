@@ -5,7 +5,7 @@ import { window } from './lane_index.ts';
 import { pagesAt, totalsAt } from './page_history.ts';
 import { blockOf } from './places.ts';
 import { rowText } from './row_detail.ts';
-import { oneClock, rowBegin } from './row_times.ts';
+import { rowBegin, timeAxis } from './row_times.ts';
 import type { TraceIndex } from './trace_index.ts';
 
 /** Lines of a block's history that are handed over. */
@@ -47,11 +47,11 @@ function countsUpTo(index: TraceIndex, block: number, firstPage: number, time: n
   const { arrays: a, words } = trace.columns;
   const counts = { faults: new Uint32Array(PAGES_PER_BLOCK), migrations: new Uint32Array(PAGES_PER_BLOCK) };
   const migration = words.kind.numbers.get('migration') ?? -1;
-  const one = oneClock(trace);
+  const axis = timeAxis(trace);
   const { start, rows } = index.blockRows();
   for (let at = start[block]; at < start[block + 1]; at++) {
     const row = rows[at];
-    if (rowBegin(trace, row, one) > time) continue;
+    if (rowBegin(trace, row, axis) > time) continue;
     const page = Math.floor(a.offset[row] / PAGE_SIZE) - firstPage;
     if (a.kind[row] === migration) {
       const outer = Math.min(PAGES_PER_BLOCK, page + Math.ceil(a.bytes[row] / PAGE_SIZE));
@@ -64,11 +64,11 @@ function countsUpTo(index: TraceIndex, block: number, firstPage: number, time: n
 /** Rows of the block by time, around `time` where they are many. */
 function historyOf(index: TraceIndex, block: number, time: number): Pick<BlockDetail, 'history' | 'historyCount'> {
   const { trace } = index;
-  const one = oneClock(trace);
+  const axis = timeAxis(trace);
   const { start, rows } = index.blockRows();
   const its = Array.from(rows.subarray(start[block], start[block + 1]), (row) => ({
     row,
-    time: rowBegin(trace, row, one),
+    time: rowBegin(trace, row, axis),
   })).sort((x, y) => x.time - y.time || x.row - y.row);
   const here = its.findIndex((entry) => entry.time > time);
   const middle = here < 0 ? its.length : here;
@@ -92,12 +92,12 @@ function mappedAt(index: TraceIndex, block: number, time: number): Uint16Array |
 /** The last fault of the block that began by `time`, as a number; null where there is none. */
 export function lastFaultBefore(index: TraceIndex, block: number, time: number): number | null {
   const { trace } = index;
-  const one = oneClock(trace);
+  const axis = timeAxis(trace);
   const { start, rows } = index.blockRows();
   let best: number | null = null;
   let latest = Number.NEGATIVE_INFINITY;
   for (let at = start[block]; at < start[block + 1]; at++) {
-    const begin = rowBegin(trace, rows[at], one);
+    const begin = rowBegin(trace, rows[at], axis);
     if (begin > time || begin < latest) continue;
     const fault = index.faultOf(rows[at]);
     if (fault === null) continue;
