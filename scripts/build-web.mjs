@@ -3,10 +3,12 @@ import { copyFileSync, mkdirSync, readFileSync } from 'node:fs';
 import { build } from 'esbuild';
 import { isMain, root } from './steps.mjs';
 
-/** Makes dist/web anew. */
-export async function buildWeb() {
+/**
+ * Makes the page.
+ * @param {string} out the folder, dist/web where none is named
+ */
+export async function buildWeb(out = `${root}dist/web`) {
   const { version } = JSON.parse(readFileSync(`${root}package.json`, 'utf8'));
-  const out = `${root}dist/web`;
   mkdirSync(out, { recursive: true });
   await build({
     absWorkingDir: root,
