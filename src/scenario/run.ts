@@ -21,6 +21,8 @@ export interface RunState {
   /** Whether the current step has begun, and its start, ns. */
   begun: boolean;
   stepStart: number;
+  /** Start of each step that has begun, ns. */
+  begins: number[];
   /** Wall time of each finished step, microseconds. */
   wall: number[];
   /**

@@ -54,6 +54,7 @@ export function createRun(m: Model, scenario: Scenario): Run {
     touch: 0,
     begun: false,
     stepStart: 0,
+    begins: [],
     wall: [],
     expected: m.contents === null ? null : new Map(),
     mismatches: 0,
@@ -193,6 +194,7 @@ export function beginStep(run: Run): void {
   if (state.begun) return;
   state.begun = true;
   state.stepStart = m.k.now;
+  state.begins.push(m.k.now);
 }
 
 /** The host thread: goes on from the cursor for at most `budget` touches. */

@@ -130,16 +130,29 @@ async function* unpacked(chunks: AsyncIterable<Uint8Array>, ending: Ending): Asy
   }
 }
 
+/** Longest line: more characters than this make no text in Node. */
+const LINE_BYTES_MAX = 2 ** 29 - 2 ** 16;
+
 /** The lines of the chunks without their newline; `ended` is false for a last line that has none. */
-async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<{ bytes: Uint8Array; ended: boolean }> {
+async function* linesOf(
+  chunks: AsyncIterable<Uint8Array>,
+  ending: Ending,
+): AsyncGenerator<{ bytes: Uint8Array; ended: boolean }> {
   let parts: Uint8Array[] = [];
+  let held = 0;
   for await (const chunk of chunks) {
     let start = 0;
+    if (held + chunk.length > LINE_BYTES_MAX) {
+      ending.problem = `a line of more than ${LINE_BYTES_MAX} bytes`;
+      return;
+    }
+    held += chunk.length;
     for (let at = chunk.indexOf(10); at >= 0; at = chunk.indexOf(10, start)) {
       parts.push(chunk.subarray(start, at));
       yield { bytes: parts.length === 1 ? parts[0] : Buffer.concat(parts), ended: true };
       parts = [];
       start = at + 1;
+      held = chunk.length - start;
     }
     if (start < chunk.length) parts.push(chunk.subarray(start));
   }
@@ -164,8 +177,8 @@ function decode(bytes: Uint8Array): { ok: true; text: string } | { ok: false; er
   }
 }
 
-/** The entry of one JSON value: a case has a `scenario` inside, everything else is taken for a bare scenario. */
-function entryOf(value: unknown, line: number): CaseEntry {
+/** The entry of a line's JSON value: a case has a `scenario` inside, everything else is taken for a bare scenario. */
+export function entryOf(value: unknown, line: number): CaseEntry {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     return { kind: 'error', line, error: 'expected an object: a scenario, or a case with a scenario inside' };
   }
@@ -180,22 +193,35 @@ function entryOf(value: unknown, line: number): CaseEntry {
   return entry;
 }
 
-function parseEntry(bytes: Uint8Array, line: number): CaseEntry | null {
+/** What a reader makes of the JSON value of a line. */
+type Make<T> = (value: unknown, line: number) => T | BadLine;
+
+function isBad(entry: object): entry is BadLine {
+  return (entry as { kind?: unknown }).kind === 'error';
+}
+
+function parseEntry<T extends object>(bytes: Uint8Array, line: number, make: Make<T>): T | BadLine | null {
   const decoded = decode(bytes);
   if (!decoded.ok) return { kind: 'error', line, error: decoded.error };
   if (decoded.text.trim() === '') return null;
   const json = parseJson(decoded.text);
-  return json.ok ? entryOf(json.value, line) : { kind: 'error', line, error: json.error };
+  return json.ok ? make(json.value, line) : { kind: 'error', line, error: json.error };
 }
 
-async function* readLines(chunks: AsyncIterable<Uint8Array>, ending: Ending): AsyncGenerator<CaseEntry> {
+async function* readLines<T extends object>(
+  chunks: AsyncIterable<Uint8Array>,
+  ending: Ending,
+  make: Make<T>,
+): AsyncGenerator<T | BadLine> {
   let line = 0;
-  for await (const { bytes, ended } of linesOf(chunks)) {
-    const entry = parseEntry(bytes, line + 1);
+  for await (const { bytes, ended } of linesOf(chunks, ending)) {
+    const entry = parseEntry(bytes, line + 1, make);
     // What stands before a cut without a newline counts only if it is whole: an object that parses is.
-    if (!ended && ending.problem !== null && entry?.kind !== 'case') break;
+    if (!ended && ending.problem !== null && (entry === null || isBad(entry))) break;
     line += 1;
-    if (entry?.kind === 'error' && !ended) entry.error += '; the line has no end, so the file may be truncated';
+    if (entry !== null && isBad(entry) && !ended) {
+      entry.error += '; the line has no end, so the file may be truncated';
+    }
     if (entry !== null) yield entry;
   }
   if (ending.problem !== null) {
@@ -207,12 +233,40 @@ async function* readLines(chunks: AsyncIterable<Uint8Array>, ending: Ending): As
   }
 }
 
-async function* readWhole(chunks: AsyncIterable<Uint8Array>, ending: Ending): AsyncGenerator<CaseEntry> {
+async function* readWhole<T extends object>(
+  chunks: AsyncIterable<Uint8Array>,
+  ending: Ending,
+  make: Make<T>,
+): AsyncGenerator<T | BadLine> {
   const parts: Uint8Array[] = [];
   for await (const chunk of chunks) parts.push(chunk);
-  const entry = parseEntry(Buffer.concat(parts), 1);
+  const entry = parseEntry(Buffer.concat(parts), 1, make);
   if (ending.problem !== null) yield { kind: 'error', line: 1, error: ending.problem };
   else yield entry ?? { kind: 'error', line: 1, error: 'the file is empty; expected a scenario or a case' };
+}
+
+function readEntries<T extends object>(source: CaseSource, format: Format, make: Make<T>): AsyncGenerator<T | BadLine> {
+  const opened = typeof source === 'string' ? openFile(source) : inOneChunk(source.bytes);
+  const ending: Ending = { problem: null };
+  const chunks = readable(opened, ending);
+  if (format === 'json') return readWhole(chunks, ending, make);
+  return readLines(format === 'jsonl' ? chunks : unpacked(chunks, ending), ending, make);
+}
+
+/** The JSON value of a line. */
+export interface JsonLine {
+  kind: 'value';
+  line: number;
+  value: unknown;
+}
+
+/**
+ * Reads the values of a `.json`, `.jsonl` or `.jsonl.gz` file in order, whatever they are. Throws and gives errors as
+ * readCases does.
+ */
+export function readJson(source: CaseSource): AsyncGenerator<JsonLine | BadLine> {
+  const format = formatOf(typeof source === 'string' ? source : source.name);
+  return readEntries(source, format, (value, line): JsonLine => ({ kind: 'value', line, value }));
 }
 
 /**
@@ -227,12 +281,7 @@ export async function* readCases(source: CaseSource, options: RecordingCaseOptio
     yield await readRecordingEntry(source, options);
     return;
   }
-  const opened = typeof source === 'string' ? openFile(source) : inOneChunk(source.bytes);
-  const ending: Ending = { problem: null };
-  const chunks = readable(opened, ending);
-  if (format === 'json') yield* readWhole(chunks, ending);
-  else if (format === 'jsonl') yield* readLines(chunks, ending);
-  else yield* readLines(unpacked(chunks, ending), ending);
+  yield* readEntries<CaseLine>(source, format, entryOf);
 }
 
 async function readRecordingEntry(source: CaseSource, options: RecordingCaseOptions): Promise<CaseEntry> {

@@ -230,8 +230,8 @@ function shown(value: unknown): string {
   return text.length <= 60 ? text : `${text.slice(0, 57)}...`;
 }
 
-/** What is wrong with one event, as "field: value; expected ...", or null. */
-function eventError(json: unknown): string | null {
+/** What is wrong with one event as read from a file, as "field: value; expected ...", or null. */
+export function eventError(json: unknown): string | null {
   if (typeof json !== 'object' || json === null) return `${shown(json)}; expected an event`;
   const event = json as Fields;
   const kind = event['event'];

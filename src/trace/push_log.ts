@@ -41,6 +41,8 @@ export interface PushEntry {
 
 export interface PushLog {
   readonly entries: PushEntry[];
+  /** For each push, how many events were in the log when it was submitted. */
+  readonly eventsBefore: number[];
   readonly watch: PushWatch;
 }
 
@@ -50,6 +52,7 @@ const gpuOf = (channel: number): string => `gpu${Math.floor(channel / CHANNELS)}
 /** An empty log. Give its `watch` to the model that is to be watched. */
 export function createPushLog(): PushLog {
   const entries: PushEntry[] = [];
+  const eventsBefore: number[] = [];
   /** Pushes whose entries were not collected, by channel and value. */
   const waiting = new Map<string, PushEntry>();
   /** When the last callback of each channel ran. */
@@ -88,6 +91,7 @@ export function createPushLog(): PushLog {
         purpose: PURPOSE_NAMES[push.purpose],
       };
       entries.push(entry);
+      eventsBefore.push(m.tools.log.count);
       waiting.set(key(push.channel, push.trackingValue), entry);
     },
     collected: (m, channel, value, hasCallback) => {
@@ -100,7 +104,7 @@ export function createPushLog(): PushLog {
       noticed.set(channel, entry.noticed);
     },
   };
-  return { entries, watch };
+  return { entries, eventsBefore, watch };
 }
 
 /** What a channel did in a run. */

@@ -1,5 +1,6 @@
 /** Times of recorded events as the file format has them. */
 import type { UvmEvent } from './event.ts';
+import type { TraceColumns } from './store/trace_columns.ts';
 
 /** The GPU whose clock an event's GPU times are of, or null where it has none. */
 function gpuOfTimes(event: UvmEvent): string | null {
@@ -46,5 +47,41 @@ export function rebaseEvents(events: readonly UvmEvent[]): void {
     }
     event.time -= base;
     if (event.event === 'gpuFault' || event.event === 'replay' || event.event === 'mapRemote') event.gpuTime -= shift;
+  }
+}
+
+/** As rebaseEvents, for the events of a trace: the GPU whose clock a row's GPU times are of is found by its words. */
+export function rebaseColumns({ arrays, words, count }: TraceColumns): void {
+  if (count === 0) return;
+  const kind = (name: string): number => words.kind.numbers.get(name) ?? -1;
+  const [fault, replay, migration, mapRemote] = ['gpuFault', 'replay', 'migration', 'mapRemote'].map(kind);
+  const { src, dst } = arrays;
+  // Processors have numbers in two columns.
+  const gpus = new Map<string, number>();
+  const numberOf = (word: string): number => {
+    if (word === 'cpu' || word === '') return -1;
+    if (!gpus.has(word)) gpus.set(word, gpus.size);
+    return gpus.get(word) as number;
+  };
+  const ofSrc = words.src.list.map(numberOf);
+  const ofDst = words.dst.list.map(numberOf);
+  const gpuOf = (row: number): number => {
+    const k = arrays.kind[row];
+    if (k === migration && ofSrc[src[row]] < 0) return ofDst[dst[row]];
+    return k === fault || k === replay || k === migration || k === mapRemote ? ofSrc[src[row]] : -1;
+  };
+  const base = arrays.time[0];
+  const gpuBase = new Float64Array(gpus.size).fill(Number.POSITIVE_INFINITY);
+  for (let row = 0; row < count; row++) {
+    const gpu = gpuOf(row);
+    if (gpu >= 0) gpuBase[gpu] = Math.min(gpuBase[gpu], arrays.gpuTime[row]);
+  }
+  for (let row = 0; row < count; row++) {
+    const gpu = gpuOf(row);
+    const shift = gpu < 0 ? 0 : gpuBase[gpu];
+    arrays.time[row] -= base;
+    arrays.timeEnd[row] -= base;
+    arrays.gpuTime[row] -= shift;
+    arrays.gpuTimeEnd[row] -= shift;
   }
 }

@@ -45,27 +45,46 @@ interface AllocationJson {
 /** The profile that fits one GPU of this name on its own. */
 const H200_PROFILE = 'h200-pcie5';
 
-/** The machine of a recording, and what there is to say about it. */
-function machineOf(path: string, header: RecordingHeader, options: RecordingCaseOptions, notes: string[]): string {
-  const { machine, machines } = options;
+/**
+ * The machine of a recording, or null where neither the options nor the header nor the name of a GPU tells it; and what
+ * there is to say about it. Throws RecordingFileError for an option that is no machine.
+ */
+export function machineOfRecording(
+  path: string,
+  header: RecordingHeader,
+  { machine, machines }: RecordingCaseOptions,
+  notes: string[],
+): string | null {
   const known = (name: string): boolean => machines === undefined || Object.hasOwn(machines, name);
-  const valid = machines === undefined ? '' : `; valid: ${choices(Object.keys(machines))}`;
   if (machine !== undefined) {
-    if (!known(machine)) throw new RecordingFileError(`${path}: machine ${JSON.stringify(machine)}: unknown${valid}`);
-    return machine;
+    if (known(machine)) return machine;
+    throw new RecordingFileError(`${path}: machine ${JSON.stringify(machine)}: unknown${validMachines(machines)}`);
   }
   if (header.machine !== null && known(header.machine)) return header.machine;
-  const gpus = header.processors.filter(({ word }) => word !== 'cpu').map(({ name }) => name ?? 'a GPU without a name');
+  const gpus = gpuNames(header);
   const model = gpus.length === 1 ? /\bH[12]00\b/.exec(gpus[0])?.[0] : undefined;
-  if (model !== undefined && known(H200_PROFILE)) {
-    const fitted = model === 'H200' ? '' : ', whose costs were fitted to an H200: times are further off';
-    notes.push(`The machine is taken from the name of the GPU, ${gpus[0]}: ${H200_PROFILE}${fitted}.`);
-    return H200_PROFILE;
-  }
+  if (model === undefined || !known(H200_PROFILE)) return null;
+  const fitted = model === 'H200' ? '' : ', whose costs were fitted to an H200: times are further off';
+  notes.push(`The machine is taken from the name of the GPU, ${gpus[0]}: ${H200_PROFILE}${fitted}.`);
+  return H200_PROFILE;
+}
+
+function validMachines(machines: KnownMachines | undefined): string {
+  return machines === undefined ? '' : `; valid: ${choices(Object.keys(machines))}`;
+}
+
+function gpuNames({ processors }: RecordingHeader): string[] {
+  return processors.filter(({ word }) => word !== 'cpu').map(({ name }) => name ?? 'a GPU without a name');
+}
+
+function machineOf(path: string, header: RecordingHeader, options: RecordingCaseOptions, notes: string[]): string {
+  const machine = machineOfRecording(path, header, options, notes);
+  if (machine !== null) return machine;
   const said = header.machine === null ? 'names no machine profile' : `names the machine ${header.machine}`;
+  const gpus = gpuNames(header).join(', ') || 'no GPU';
   throw new RecordingFileError(
-    `${path}: the recording ${said}, and none belongs to its processors (${gpus.join(', ') || 'no GPU'}): ` +
-      `name one with --machine${valid}`,
+    `${path}: the recording ${said}, and none belongs to its processors (${gpus}): ` +
+      `name one with --machine${validMachines(options.machines)}`,
   );
 }
 
@@ -96,14 +115,20 @@ interface Lost {
   offset: number;
 }
 
-/**
- * Gives events at unknown addresses the 2 MiB blocks around them as allocations, beside `others` that there are;
- * neighbouring blocks are one.
- */
-function makeUp(lost: readonly Lost[], nameFor: (page: number) => string, others: number): AllocationJson[] {
-  const blocks = new Set(lost.map(({ page }) => Math.floor(page / PAGES_PER_BLOCK)));
-  const made: (AllocationJson & { block: number })[] = [];
-  const ofBlock = new Map<number, (typeof made)[number]>();
+/** An allocation around events at unknown addresses; `block` is the number of its first 2 MiB. */
+export interface MadeUpAllocation extends AllocationJson {
+  block: number;
+}
+
+/** Allocations of the 2 MiB blocks around pages; neighbouring blocks are one. `of` gives that of one of the pages. */
+export function makeUpAllocations(
+  pages: Iterable<number>,
+  nameFor: (page: number) => string,
+): { made: MadeUpAllocation[]; of: (page: number) => MadeUpAllocation } {
+  const blocks = new Set<number>();
+  for (const page of pages) blocks.add(Math.floor(page / PAGES_PER_BLOCK));
+  const made: MadeUpAllocation[] = [];
+  const ofBlock = new Map<number, MadeUpAllocation>();
   for (const block of [...blocks].sort((a, b) => a - b)) {
     let allocation = made[made.length - 1];
     if (allocation !== undefined && ofBlock.has(block - 1)) allocation.bytes += PAGES_PER_BLOCK * PAGE_SIZE;
@@ -113,16 +138,30 @@ function makeUp(lost: readonly Lost[], nameFor: (page: number) => string, others
     }
     ofBlock.set(block, allocation);
   }
+  return { made, of: (page) => ofBlock.get(Math.floor(page / PAGES_PER_BLOCK)) as MadeUpAllocation };
+}
+
+/** Where a page and a byte in it lie in an allocation that was made up. */
+export function madeUpOffset({ block }: MadeUpAllocation, page: number, byte: number): number {
+  return (page - block * PAGES_PER_BLOCK) * PAGE_SIZE + byte;
+}
+
+/** Gives events at unknown addresses places in allocations that are made up, beside `others` that there are. */
+function makeUp(lost: readonly Lost[], nameFor: (page: number) => string, others: number): AllocationJson[] {
+  const { made, of } = makeUpAllocations(
+    lost.map(({ page }) => page),
+    nameFor,
+  );
   for (const { event, page, offset } of lost) {
-    const allocation = ofBlock.get(Math.floor(page / PAGES_PER_BLOCK)) as (typeof made)[number];
+    const allocation = of(page);
     if (made.length + others > 1) event.buffer = allocation.name;
-    event.offset = (page - allocation.block * PAGES_PER_BLOCK) * PAGE_SIZE + offset;
+    event.offset = madeUpOffset(allocation, page, offset);
   }
   return made.map(({ name, bytes }) => ({ name, bytes }));
 }
 
 /** The page where a range's allocation begins. */
-function allocationPage(range: RecordedRange): number {
+export function allocationPage(range: RecordedRange): number {
   return Math.floor(range.firstPage / PAGES_PER_BLOCK) * PAGES_PER_BLOCK;
 }
 
@@ -190,7 +229,11 @@ export function recordingNotes(survey: RecordingSurvey): string[] {
 }
 
 /** What had to be made of ranges and events so that they fit into a case. */
-function fittingNotes(survey: RecordingSurvey, { lost, decoder, finder }: Gathered, made: AllocationJson[]): string[] {
+export function fittingNotes(
+  survey: RecordingSurvey,
+  { lost, decoder, finder }: { lost: { length: number }; decoder: EventDecoder; finder: RangeFinder },
+  made: readonly AllocationJson[],
+): string[] {
   const notes: string[] = [];
   const low = survey.ranges.filter((range) => range.firstPage !== allocationPage(range)).map(({ name }) => name);
   if (low.length > 0) {

@@ -5,11 +5,12 @@
  * The writer is synchronous: what it has been given is in the file when it returns. The reader streams, and holds no
  * more of a file than a piece of one frame.
  */
-import { closeSync, constants, ftruncateSync, openSync, writevSync } from 'node:fs';
+import { closeSync, ftruncateSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import type { z } from 'zod';
 import { EVENT_ENTRY_BYTES_V2, EVENT_TYPES_ALL } from '../device/abi/events.ts';
 import { shapeError } from '../scenario/shapes.ts';
+import { openNew, reasonOf, writeAll } from './disk.ts';
 import {
   DROPS_SHAPE,
   END_SHAPE,
@@ -72,40 +73,6 @@ export interface RecordingWriterOptions {
   overwrite?: boolean;
 }
 
-function reasonOf(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code === 'ENOENT' || code === 'ENOTDIR') return 'there is no such file or folder';
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') return 'permission denied';
-  if (code === 'ENOSPC' || code === 'EDQUOT') return 'no space is left';
-  if (code === 'EISDIR') return 'it is a folder';
-  return message;
-}
-
-function openNew(path: string, overwrite: boolean): number {
-  const { O_WRONLY, O_CREAT, O_EXCL, O_TRUNC } = constants;
-  try {
-    return openSync(path, O_WRONLY | O_CREAT | (overwrite ? O_TRUNC : O_EXCL), 0o644);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EEXIST') {
-      throw new RecordingFileError(`${path}: exists already; name another file, or have it overwritten`);
-    }
-    throw new RecordingFileError(`${path}: cannot be written: ${reasonOf(error)}`);
-  }
-}
-
-/** Writes all of the pieces; a disk may take a part of them at a time. */
-function writeAll(file: number, pieces: Uint8Array[]): void {
-  let left = pieces;
-  while (left.length > 0) {
-    let written = writevSync(file, left);
-    while (left.length > 0 && written >= left[0].length) {
-      written -= left[0].length;
-      left = left.slice(1);
-    }
-    if (left.length > 0 && written > 0) left = [left[0].subarray(written), ...left.slice(1)];
-  }
-}
-
 const ZEROS = new Uint8Array(ALIGNMENT);
 
 function paddingOf(length: number): number {
@@ -123,7 +90,7 @@ export function createRecordingWriter(
 ): RecordingWriter {
   const checked = HEADER_SHAPE.safeParse(header);
   if (!checked.success) throw new RangeError(shapeError(HEADER_SHAPE, checked.error, header, ['header']));
-  let file = openNew(path, options.overwrite ?? false);
+  let file = openNew(path, options.overwrite ?? false, (message) => new RecordingFileError(message));
   const totals = { events: 0, dropped: 0, bytes: 0 };
   const frameHead = new Uint8Array(FRAME_HEAD_BYTES);
   const view = new DataView(frameHead.buffer);

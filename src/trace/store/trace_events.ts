@@ -11,7 +11,7 @@ import type {
 import type { PushEntry } from '../push_log.ts';
 import { addRow, type TraceColumns, wordAt, wordNumber } from './trace_columns.ts';
 import type { TraceInfo } from './trace_info.ts';
-import type { ColumnKey } from './trace_schema.ts';
+import { type ColumnKey, TRACE_COLUMNS } from './trace_schema.ts';
 
 export interface Trace {
   info: TraceInfo;
@@ -27,8 +27,24 @@ function setWord(columns: TraceColumns, key: WordKey, row: number, text: string)
   columns.arrays[key][row] = wordNumber(columns.words[key], text);
 }
 
-/** Adds an event; its row. */
+const COUNT_END = 2 ** 31;
+
+/** A number that the column has room for. Throws RangeError. */
+function fitting(key: ColumnKey, value: number): number {
+  if (value < COUNT_END) return value;
+  throw new RangeError(`${TRACE_COLUMNS[key].name}: ${value}; a trace holds whole numbers below 2^31 there`);
+}
+
+/**
+ * Adds an event; its row. Throws RangeError, and adds nothing, for a number of a step, batch, GPC or client from 2^31.
+ */
 export function appendEvent(columns: TraceColumns, event: UvmEvent): number {
+  if (event.step !== undefined) fitting('step', event.step);
+  if ('batch' in event) fitting('batch', event.batch);
+  if (event.event === 'gpuFault') {
+    fitting('gpc', event.gpc ?? 0);
+    fitting('client', event.client ?? 0);
+  }
   const row = addRow(columns);
   const a = columns.arrays;
   const word = (key: WordKey, text: string): void => setWord(columns, key, row, text);
@@ -187,4 +203,38 @@ export function eventAt(columns: TraceColumns, row: number): UvmEvent | null {
     case 'eviction':
       return { ...head, event: kind, src, dst, ...place, causedBy: a.causedBy[row], bytes, time };
   }
+}
+
+/** The push of a row; null for an event. All columns must be loaded. */
+export function pushAt(columns: TraceColumns, row: number): PushEntry | null {
+  const a = columns.arrays;
+  const text = (key: ColumnKey): string => wordAt(columns, key, row);
+  if (text('kind') !== PUSH_KIND) return null;
+  const acquires = text('acquires')
+    .split(' ')
+    .filter((one) => one !== '');
+  return {
+    step: a.step[row],
+    push: a.push[row],
+    gpu: text('src'),
+    channel: a.channel[row],
+    type: text('type') === '' ? null : text('type'),
+    pool: a.pool[row],
+    engine: a.engine[row],
+    gpfifo: a.gpfifo[row],
+    trackingSemaphoreValue: a.value[row],
+    acquires: acquires.map((one) => {
+      const [gpu, channel, value] = one.split(/[/=]/);
+      return { gpu, channel: Number(channel), value: Number(value) };
+    }),
+    methods: a.methods[row],
+    bytes: a.bytes[row],
+    begin: a.time[row],
+    end: a.timeEnd[row],
+    started: a.gpuTime[row],
+    finished: a.gpuTimeEnd[row],
+    completed: a.completed[row],
+    noticed: Number.isNaN(a.noticed[row]) ? null : a.noticed[row],
+    purpose: text('cause'),
+  };
 }
