@@ -138,7 +138,7 @@ describe('export', () => {
 
   it('needs to know what to write', async () => {
     expect(await cli.run('export', file('small.json'))).toBe(2);
-    expect(cli.err).toContain('export needs --jsonl OUT or --parquet FOLDER');
+    expect(cli.err).toContain('export needs --jsonl OUT, --parquet FOLDER or --perfetto OUT');
   });
 });
 
