@@ -29,21 +29,26 @@ function setWord(columns: TraceColumns, key: WordKey, row: number, text: string)
 
 const COUNT_END = 2 ** 31;
 
-/** A number that the column has room for. Throws RangeError. */
-function fitting(key: ColumnKey, value: number): number {
-  if (value < COUNT_END) return value;
-  throw new RangeError(`${TRACE_COLUMNS[key].name}: ${value}; a trace holds whole numbers below 2^31 there`);
+/** Refuses a number that the column has no room for. */
+function checkFits(key: ColumnKey, value: number): void {
+  const isCount = TRACE_COLUMNS[key].type === 'count';
+  if (isCount ? value < COUNT_END : Number.isSafeInteger(value)) return;
+  const most = isCount ? 'below 2^31' : 'up to 2^53';
+  throw new RangeError(`${TRACE_COLUMNS[key].name}: ${value}; a trace holds whole numbers ${most} there`);
 }
 
 /**
- * Adds an event; its row. Throws RangeError, and adds nothing, for a number of a step, batch, GPC or client from 2^31.
+ * Adds an event; its row. Throws RangeError, and adds nothing, for a step, batch, GPC or client from 2^31, and for
+ * places and sizes above 2^53.
  */
 export function appendEvent(columns: TraceColumns, event: UvmEvent): number {
-  if (event.step !== undefined) fitting('step', event.step);
-  if ('batch' in event) fitting('batch', event.batch);
+  if (event.step !== undefined) checkFits('step', event.step);
+  if ('batch' in event) checkFits('batch', event.batch);
+  if ('bytes' in event) checkFits('bytes', event.bytes);
+  if ('offset' in event) checkFits('offset', event.offset);
   if (event.event === 'gpuFault') {
-    fitting('gpc', event.gpc ?? 0);
-    fitting('client', event.client ?? 0);
+    checkFits('gpc', event.gpc ?? 0);
+    checkFits('client', event.client ?? 0);
   }
   const row = addRow(columns);
   const a = columns.arrays;
