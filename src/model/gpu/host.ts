@@ -29,8 +29,9 @@ import {
   METHOD_PTE,
   METHOD_REPLAY,
   METHOD_SECURE_DECRYPT,
+  METHOD_SECURE_DECRYPT_AT,
   METHOD_SECURE_ENCRYPT,
-  METHOD_SECURE_NOTE,
+  METHOD_SECURE_ENCRYPT_AT,
   METHOD_TIMESTAMP,
   METHOD_TLB_INVALIDATE,
   METHOD_WORDS,
@@ -38,7 +39,7 @@ import {
   methodMemoryRelease,
 } from './methods.ts';
 import { mmuWritePte } from './mmu.ts';
-import { type SecureChannel, secureDecrypt, secureEncrypt, secureNote } from './secure_copy.ts';
+import { type SecureChannel, secureDecrypt, secureEncrypt, secureRelease, secureRunAt } from './secure_copy.ts';
 import { clientsCancel, clientsReplay } from './sm.ts';
 
 /** A channel as the host sees it. */
@@ -299,6 +300,11 @@ function pendingMakeRoom(host: Host): void {
 function runPush(m: Model, host: Host, channel: HostChannel, at: number, finish: number): void {
   const ring = channel.ring;
   const buffer = ring[at + ENTRY_BUFFER];
+  // Behind a push that failed while it ran (one that is known to fail has no finish, nor have those behind it).
+  if (channel.secure !== null && channel.errorTime <= finish) {
+    methodMemoryRelease(host.memory, buffer);
+    return;
+  }
   if (ring[at + ENTRY_OTHER_GPUS] !== 0) runOtherGpus(m, ring[at + ENTRY_OTHER_GPUS], ring[at + ENTRY_START]);
   if (m.res.why !== null) {
     m.res.why.pushRun?.(host.gpu, host.channels.indexOf(channel), ring[at + ENTRY_VALUE], finish);
@@ -307,10 +313,15 @@ function runPush(m: Model, host: Host, channel: HostChannel, at: number, finish:
     runMethods(m, host, channel, host.memory.buffers[buffer], ring[at + ENTRY_LENGTH], finish);
   }
   methodMemoryRelease(host.memory, buffer);
+  host.pushesRun++;
+  const { secure } = channel;
+  // It failed while it ran.
+  if (secure !== null && channel.errorTime <= finish) return;
   // A store into 32 bits keeps the low half of the tracking value.
   const value = ring[at + ENTRY_VALUE];
-  if (value < channel.stuckFrom) host.semaphorePages[channel.semaphorePage][channel.semaphoreIndex] = value;
-  host.pushesRun++;
+  const semaphores = host.semaphorePages[channel.semaphorePage];
+  if (value < channel.stuckFrom) semaphores[channel.semaphoreIndex] = value;
+  if (secure !== null) secureRelease(m, host.gpu, secure, semaphores[channel.semaphoreIndex]);
 }
 
 /** What a push acquired on other GPUs happened before it: make it so. */
@@ -363,16 +374,29 @@ function runMethods(
       case METHOD_TIMESTAMP:
         break;
       case METHOD_SECURE_DECRYPT:
-        secureDecrypt(m, gpu, channel.secure, words, i);
+        if (!secureDecrypt(m, gpu, channel.secure, words, i)) {
+          channelFails(m, channel, finish);
+          return;
+        }
         break;
       case METHOD_SECURE_ENCRYPT:
         secureEncrypt(m, gpu, channel.secure, words, i);
         break;
-      case METHOD_SECURE_NOTE:
-        secureNote(channel.secure);
+      case METHOD_SECURE_ENCRYPT_AT:
+      case METHOD_SECURE_DECRYPT_AT:
+        if (!secureRunAt(m, gpu, channel.secure, words, i)) {
+          channelFails(m, channel, finish);
+          return;
+        }
         break;
       default:
         assert(false, 'unknown method in a push');
     }
   }
+}
+
+/** The engine met a tag that does not fit: the push under way ends here, and nothing behind it runs. */
+function channelFails(m: Model, channel: HostChannel, finish: number): void {
+  channel.errorTime = finish;
+  if (channel.secure !== null) m.res.confComputing?.engineFailed(m, channel.secure.channel);
 }

@@ -504,9 +504,11 @@ function updateProgress(m: Model, channel: Channel, max: number): number {
     const value = entries[at + GPFIFO_TRACKING_VALUE];
     if (value > completed) break;
     const onComplete = entries[at + GPFIFO_ON_COMPLETE];
+    const entry = channel.gpuGet;
     // Before the callback, so that one that looks at this channel itself does not run again.
     channel.gpuGet = (channel.gpuGet + 1) & mask;
     if (onComplete !== -1) {
+      if (manager.confComputing !== null) m.res.confComputing?.decryptPush(m, channel, entry, value);
       m.res.pushCallbacks[onComplete](m, channel.id, value, entries[at + GPFIFO_ON_COMPLETE_DATA], m.k.now);
     }
     const span = entries[at + GPFIFO_SPAN];

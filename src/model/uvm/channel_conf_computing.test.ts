@@ -24,7 +24,6 @@ import {
   channelReserveType,
 } from './channel.ts';
 import { channelWlcGetPairedLcic, createConfComputingChannelManager } from './channel_conf_computing.ts';
-import { WLC_PUSH_BYTES } from './channel_conf_computing_launch.ts';
 import { channelInjectError } from './channel_inject.ts';
 import { confComputingOf } from './conf_computing.ts';
 import type { Launch } from './conf_computing_types.ts';
@@ -38,6 +37,7 @@ import {
   pushTlbInvalidate,
   pushWait,
 } from './push.ts';
+import { WLC_PUSH_BYTES } from './secure_memory.ts';
 import { NV_ERR_RC_ERROR, NV_OK } from './status.ts';
 
 const C2G = CHANNEL_TYPE_CPU_TO_GPU;

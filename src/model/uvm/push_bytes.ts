@@ -44,7 +44,7 @@ export const WFI_MEMBAR_BYTES = ONE + MEM_OP_BYTES;
 export const CLEAR_FAULTED_BYTES = TWO;
 
 /** UVM_PTE_BATCH_MAX_PTES: so many entries are written one by one, more as inline data. */
-const PTE_BATCH_MAX_PTES = 4;
+export const PTE_BATCH_MAX_PTES = 4;
 const PTE_BYTES = 8;
 /** An entry of the directory level, which a 2 MiB entry takes the place of. */
 const PDE0_BYTES = 16;
