@@ -77,7 +77,9 @@ import {
   PUSH_SIZE_MAX,
   pteIsCleared,
   SECURE_DECRYPT_BYTES,
+  SECURE_DECRYPT_VIRTUAL_BYTES,
   SECURE_ENCRYPT_BYTES,
+  SECURE_ENCRYPT_VIRTUAL_BYTES,
   timestampBytes,
   WFI_MEMBAR_BYTES,
   writePtesBytes,
@@ -512,7 +514,7 @@ export function pushSecureCopy(
 
 /**
  * A copy engine's secure copy of `bytes` bytes between addresses on the GPU (gpu/secure_memory.ts): decrypts what lies
- * at `src`, or encrypts it. `size` is what the method takes in the push.
+ * at `src`, or encrypts it. `size` is what that takes in the push.
  */
 export function pushSecureCopyAt(
   m: Model,
@@ -522,7 +524,7 @@ export function pushSecureCopyAt(
   src: number,
   bytes: number,
   tag: number,
-  size: number,
+  size = decrypt ? SECURE_DECRYPT_VIRTUAL_BYTES : SECURE_ENCRYPT_VIRTUAL_BYTES,
 ): void {
   const at = emit(m, push, 5);
   endPteBatch(push);
