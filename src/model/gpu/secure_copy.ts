@@ -33,6 +33,9 @@ export interface SecureChannel {
   /** Where the payload of its tracking semaphore goes in unprotected memory: in the clear from SEC2, else encrypted. */
   semaphore: number;
   encryptsSemaphore: boolean;
+  /** Even notifier of the last release; where LCIC's next ones lie, which the CPU has prepared (-1: in the push). */
+  notifier: number;
+  preparedNotifiers: number;
 }
 
 /** The key that channels of a pool get from the resource manager: 32 bytes, the same in each run. */
@@ -163,11 +166,13 @@ export function secureRelease(m: Model, gpu: number, secure: SecureChannel, payl
   const memory = m.gpus[gpu].channelManager.confComputing?.memory;
   const aead = m.res.confComputing?.aead;
   if (memory == null || aead == null) return;
+  secure.notifier += 2;
+  const prepared = secure.preparedNotifiers;
+  const notifier = prepared === -1 ? secure.notifier : wordAt(secureMemoryRead(memory, prepared + 4, 4), 0);
   const { cipher, tag } = aead.seal(secure.key, iv, bytesOfWords([payload]));
-  const notifier = wordAt(secureMemoryRead(memory, at + NOTIFIER_OFFSET, 4), 0);
   const written = new Uint8Array(TAG_OFFSET + TAG_BYTES);
   written.set(cipher);
-  written.set(bytesOfWords([notifier + 2]), NOTIFIER_OFFSET);
+  written.set(bytesOfWords([notifier]), NOTIFIER_OFFSET);
   written.set(tag, TAG_OFFSET);
   secureMemoryWrite(m, gpu, at, written);
 }

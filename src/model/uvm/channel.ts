@@ -626,6 +626,15 @@ export function channelRecentPushes(m: Model, id: number, count: number): PushRe
   return records;
 }
 
+/** What a push that is not collected acquires, as far as its channel remembers. */
+export function channelAcquiresOf(channel: Channel, value: number): [number, number][] {
+  const back = channel.trackingSem.queuedValue + 1 - value;
+  const at = ((channel.cpuPut - back) & (channel.numGpfifoEntries - 1)) * GPFIFO_WORDS;
+  const { gpfifoEntries: entries } = channel;
+  if (entries[at + GPFIFO_TRACKING_VALUE] !== value) return [];
+  return recordedAcquires(channel, entries[at + GPFIFO_ACQUIRE_FIRST], entries[at + GPFIFO_ACQUIRE_COUNT]) ?? [];
+}
+
 function recordedAcquires(channel: Channel, first: number, count: number): [number, number][] | null {
   const pairs = channel.acquires.length / 2;
   if (channel.acquireTotal - first > pairs) return null;

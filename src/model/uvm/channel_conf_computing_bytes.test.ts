@@ -3,11 +3,13 @@ import { createConfComputingModel } from '../../../test/support/conf_computing_m
 import { flip, flipNext, memoryOf, type Target } from '../../../test/support/unprotected.ts';
 import { byteMemoryRead, bytesEqual, wordAt } from '../gpu/byte_memory.ts';
 import { hostRunUntil } from '../gpu/host.ts';
+import { MMU_OK, makePte, mmuTranslate, PTE_LEVEL_4K } from '../gpu/mmu.ts';
 import type { Model } from '../state.ts';
 import {
   CHANNEL_POOL_TYPE_WLC,
   CHANNEL_TYPE_CPU_TO_GPU,
   CHANNEL_TYPE_LCIC,
+  CHANNEL_TYPE_MEMOPS,
   CHANNEL_TYPE_WLC,
   type Channel,
   channelGet,
@@ -22,8 +24,10 @@ import {
   PURPOSE_TEST,
   type Push,
   pushBegin,
+  pushBeginAcquire,
   pushBeginOnChannel,
   pushEnd,
+  pushPte,
   pushSecureCopyAt,
   pushTimestamp,
   pushTlbInvalidate,
@@ -46,6 +50,7 @@ import {
 } from './secure_memory.ts';
 import { EndlessWaitError } from './spin_loop.ts';
 import { NV_ERR_INVALID_DATA, NV_ERR_RC_ERROR, NV_OK } from './status.ts';
+import { createTracker, trackerAddPush } from './tracker.ts';
 
 const C2G = CHANNEL_TYPE_CPU_TO_GPU;
 
@@ -204,6 +209,17 @@ describe('a changed bit of a semaphore', () => {
     expect([flipped(), m.globalStatus]).toEqual([1, NV_ERR_INVALID_DATA]);
   });
 
+  it('in the notifiers that LCIC copies is found there too', () => {
+    const m = create();
+    const pair = nextPair(m);
+    const flipped = flipNext(m, { name: 'notifiers of LCIC', offset: 4, bits: 4 });
+    const count = channelsOf(m, CHANNEL_TYPE_WLC).length;
+    for (let i = 0; i < count; i++) ended(m);
+    m.k.now += 1e6;
+    ended(m);
+    expect([flipped(), nextPair(m) === pair, m.globalStatus]).toEqual([1, false, NV_ERR_INVALID_DATA]);
+  });
+
   it('(an odd notifier that stays) is waited for for ever', () => {
     const m = create();
     const [channel] = channelsOf(m, C2G);
@@ -305,5 +321,27 @@ describe('a copy engine that meets a tag that does not fit', () => {
     m.k.now += 1e6;
     channelUpdateProgressAll(m, other.id);
     expect(other.trackingSem.completedValue).toBe(elsewhere.trackingValue);
+  });
+
+  it('stops what acquires its push, and what is behind that, on other channels too', () => {
+    const m = create();
+    const [first, other] = channelsOf(m, C2G);
+    const push = begin(m, first.id);
+    pushSecureCopyAt(m, push, true, 2 ** 36, 2 ** 44 + 2 ** 40, 64, 2 ** 44 + 2 ** 41);
+    push.duration += 1e6;
+    pushEnd(m, push);
+    const tracker = createTracker();
+    trackerAddPush(tracker, push);
+    const before = ended(m, other.id);
+    const map = pushBeginAcquire(m, 0, CHANNEL_TYPE_MEMOPS, PURPOSE_TEST, tracker);
+    pushPte(m, map, PTE_LEVEL_4K, 7, 1, makePte(1, 1));
+    pushEnd(m, map);
+    const next = ended(m, map.channel);
+    expect(pushWait(m, push)).toBe(NV_ERR_RC_ERROR);
+    m.k.now += 1e7;
+    expect([pushWait(m, map), pushWait(m, next)]).toEqual([NV_ERR_RC_ERROR, NV_ERR_RC_ERROR]);
+    expect(channelGet(m, map.channel).trackingSem.completedValue).toBeLessThan(map.trackingValue);
+    expect(mmuTranslate(m.gpus[0].mmu, 7, 1)).not.toBe(MMU_OK);
+    expect(pushWait(m, before)).toBe(NV_OK);
   });
 });

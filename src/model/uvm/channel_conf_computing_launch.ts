@@ -23,8 +23,10 @@ import {
   CHANNEL_TYPE_SEC2,
   CHANNEL_TYPE_WLC,
   type Channel,
+  channelAcquiresOf,
   channelCheckErrors,
   channelGet,
+  channelGpu,
   channelManagerGet,
   channelReserveType,
   channelUnlockForPush,
@@ -113,6 +115,7 @@ export function createConfComputingResources(aead: AeadCipher | null): ConfCompu
     submitted: writeTimestamps,
     decryptPush,
     updatePayload: encryptedPayloadUpdate,
+    waitsForBroken,
     engineFailed,
   };
 }
@@ -124,6 +127,14 @@ export function createConfComputingResources(aead: AeadCipher | null): ConfCompu
 function engineFailed(m: Model, channel: number): void {
   channelCheckErrors(m, channelGet(m, channel));
   globalSetFatalError(m, NV_ERR_RC_ERROR);
+}
+
+function waitsForBroken(m: Model, id: number, value: number): boolean {
+  const acquires = channelAcquiresOf(channelGet(m, id), value);
+  return acquires.some(([channel, acquired]) => {
+    const { host } = m.gpus[channelGpu(channel)].channelManager;
+    return acquired >= host.channels[channelGet(m, channel).index].brokenFrom;
+  });
 }
 
 /** channel_rotate_and_reserve_launch_channel */

@@ -39,6 +39,7 @@ import { PURPOSE_CHANNEL_INIT, PURPOSE_CHANNEL_SCHEDULE, pushBeginOnReservedChan
 import { codeBytes, codeSize } from './push_code.ts';
 import {
   gpfifoGpuVa,
+  lcicNotifierGpuVa,
   lcicRunGpuVa,
   semaphoreEncryptedGpuVa,
   semaphoreSec2GpuVa,
@@ -111,6 +112,8 @@ function setupLcicSchedule(m: Model, wlc: Channel, lcic: Channel, pair: number):
   uploadSchedule(m, s, pair, code.address, codeBytes(code), gpfifoGpuVa(lcic, 0), bytesOfWords(entries));
   s.push.duration += m.cost.memopsBase;
   sec2EndAndWait(m, s);
+  const { secure } = channelManagerGet(m, lcic).host.channels[lcic.index];
+  if (secure !== null) secure.preparedNotifiers = lcicNotifierGpuVa(pair);
 }
 
 function uploadSchedule(
@@ -146,6 +149,8 @@ export function confComputingSetup(m: Model, gpu: number): void {
       signed: 0,
       semaphore: encryptsSemaphore ? semaphoreEncryptedGpuVa(trackingSem) : semaphoreSec2GpuVa(trackingSem),
       encryptsSemaphore,
+      notifier: 0,
+      preparedNotifiers: -1,
     };
     if (encryptsSemaphore && conf.memory !== null) secureSemaphoreInit(channel);
   }
