@@ -12,7 +12,7 @@
  *
  * A GPU goes wrong only where uvm/channel_inject.ts says so: a channel whose push fails (it and what is behind it never
  * finish, nor what acquires them), a tracking semaphore that stands still, a channel that starts nothing before a time,
- * an ECC error.
+ * an ECC error; and, with Confidential Computing, where an engine meets a tag that does not fit (gpu/secure_copy.ts).
  */
 import { assert } from '../../base/assert.ts';
 import { registerHandler, schedule } from '../kernel/clock.ts';

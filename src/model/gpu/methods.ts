@@ -3,9 +3,9 @@
  * far as a fault path emits them: copies, memsets, page-table writes, TLB invalidates, replays, cancels, timestamps.
  *
  * A push is a run of words in a buffer of doubles (page numbers and entries exceed 32 bits): an op code, then its
- * operands; the op code alone tells their count. Sizes in bytes are in uvm/push_bytes.ts. Left out: method headers and
- * subchannels, semaphore acquires and releases (the host keeps them as numbers of the GPFIFO entry), inline data,
- * membars and pipelining flags.
+ * operands; the op code alone tells their count. Sizes in bytes are in uvm/push_bytes.ts, the words that a copy engine
+ * reads in uvm/push_encode.ts. Left out: semaphore acquires and releases (the host keeps them as numbers of the GPFIFO
+ * entry), inline data, membars and pipelining flags.
  */
 
 /** dst, src (processor ids), first page, pages: one method for the run. */

@@ -154,7 +154,7 @@ export interface ConfComputingResources {
   decryptPush(m: Model, channel: Channel, entry: number, value: number): void;
   /** Looks whether the encrypted payload of a tracking semaphore is a new one, and decrypts it. */
   updatePayload(m: Model, semaphore: GpuSemaphore, secure: SecureSemaphore): void;
-  /** Does a push of a channel, by id, acquire one that an engine could not decrypt, or one that waits for such a one? */
+  /** Does a push of a channel, by id, acquire one that an engine could not decrypt, or that waits for such a one? */
   waitsForBroken(m: Model, channel: number, value: number): boolean;
   /** An engine could not decrypt: the channel, by id, is broken. */
   engineFailed(m: Model, channel: number): void;
