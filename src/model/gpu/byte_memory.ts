@@ -50,10 +50,9 @@ export function byteMemoryReadWord(memory: ByteMemory, address: number): number 
 }
 
 export function bytesOfWords(words: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(4 * words.length);
-  const view = new DataView(bytes.buffer);
-  for (let i = 0; i < words.length; i++) view.setUint32(4 * i, words[i], true);
-  return bytes;
+  const all = new Uint32Array(words.length);
+  for (let i = 0; i < words.length; i++) all[i] = words[i];
+  return new Uint8Array(all.buffer);
 }
 
 /** The word of 32 bits at byte `at`. */

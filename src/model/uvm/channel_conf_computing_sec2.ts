@@ -70,7 +70,9 @@ export function sec2Reserve(s: Sec2Push, bytes = AUTH_TAG_BYTES): number {
 function signer(m: Model, push: Push): (methods: readonly number[]) => number[] {
   const conf = confComputingOf(m.gpus[push.gpu].channelManager);
   return (methods) => {
-    const tag = methodStreamTag(m, push.gpu, ++conf.signed, methods);
+    conf.signed++;
+    if (conf.memory === null) return [];
+    const tag = methodStreamTag(m, push.gpu, conf.signed, methods);
     return Array.from({ length: SIGN_AUTH_TAG_BYTES / 4 }, (_, i) => wordAt(tag, 4 * i));
   };
 }
