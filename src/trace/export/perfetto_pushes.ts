@@ -153,16 +153,15 @@ function exportExecutions(x: PerfettoExport): void {
   const names = namesBy(x, 'cause', PUSH_KIND);
   const category = x.writer.categoryId('push');
   const annotate = annotators(x, COLUMNS);
-  const tracks = new Map<number, SliceTrack>();
-  const many = x.columns.words.src.list.length;
+  const tracks = new Map<string, SliceTrack>();
   // Above those of submissions.
   const flowOf = (edge: number): number => x.columns.count + 1 + edge;
   for (let i = 0; i < rows.length; i++) {
     const row = rows[i];
-    const key = channel[row] * many + src[row];
+    const name = `channel ${channel[row]}, engine ${engine[row]}`;
+    const key = `${src[row]} ${name}`;
     let track = tracks.get(key);
     if (track === undefined) {
-      const name = `channel ${channel[row]}, engine ${engine[row]}`;
       const group = x.group(Math.max(0, x.srcProcessor[src[row]]), 'channels');
       track = x.slicesIn(group, name, channel[row], "Pushes of this channel, by the engine's time.");
       tracks.set(key, track);
