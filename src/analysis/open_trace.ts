@@ -11,7 +11,7 @@ import { createRecordingTrace } from '../trace/recording_trace.ts';
 import { createTraceColumns } from '../trace/store/trace_columns.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
 import { TraceFileError } from '../trace/store/trace_file_error.ts';
-import type { TraceInfo } from '../trace/store/trace_info.ts';
+import { canBeWritten, type TraceInfo } from '../trace/store/trace_info.ts';
 import { readTrace } from '../trace/store/trace_reader.ts';
 import { type ColumnKey, TRACE_SUFFIX } from '../trace/store/trace_schema.ts';
 import {
@@ -104,7 +104,9 @@ function traceOfResult(place: string, value: Fields): Trace {
   const [wall, copies = [], notes = []] = RESULT_FIELDS.map((field) => value[field]);
   const numbers = Array.isArray(wall) && wall.every((one) => one === null || Number.isFinite(one));
   if (wall !== undefined && !numbers) fail(place, 'wallMicroseconds: expected a list of numbers and nulls');
-  if (!Array.isArray(copies) || !copies.every(isObject)) fail(place, 'copies: expected a list of records');
+  if (!Array.isArray(copies) || !copies.every(isObject) || !canBeWritten(copies)) {
+    fail(place, 'copies: expected a list of records');
+  }
   if (!Array.isArray(notes) || !notes.every((note) => typeof note === 'string')) fail(place, 'notes: expected texts');
   return {
     info: {

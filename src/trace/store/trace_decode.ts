@@ -13,7 +13,7 @@ import { MalformedError } from './parquet_thrift.ts';
 import { createTraceColumns, type TraceColumns } from './trace_columns.ts';
 import { PUSH_KIND, type Trace } from './trace_events.ts';
 import { TraceFileError } from './trace_file_error.ts';
-import { TRACE_INFO_SHAPE, type TraceInfo } from './trace_info.ts';
+import { canBeWritten, TRACE_INFO_SHAPE, type TraceInfo } from './trace_info.ts';
 import { type ColumnKey, columnKeys, TRACE_COLUMNS, TRACE_FORMAT } from './trace_schema.ts';
 
 export interface TraceHead {
@@ -74,6 +74,7 @@ function parseInfo(text: string, at: number): TraceInfo {
   }
   const checked = TRACE_INFO_SHAPE.safeParse(value);
   if (!checked.success) throw new MalformedError(at, shapeError(TRACE_INFO_SHAPE, checked.error, value, ['info']));
+  if (!canBeWritten(value)) throw new MalformedError(at, "the trace's description is nested too deep");
   return checked.data;
 }
 
@@ -121,18 +122,15 @@ function findFooter(source: TraceBytes): Found {
     throw new MalformedError(0, 'this is no trace of uvmlab: it does not begin as a Parquet file');
   }
   if (size < MAGIC_BYTES + FOOTER_TAIL_BYTES) throw new MalformedError(size, 'the file ends before its first footer');
-  let reason = new MalformedError(size, 'the file was cut, and no whole footer of a trace is in front of its end');
-  if (viewOf(source.read(size - MAGIC_BYTES, MAGIC_BYTES)).getUint32(0, true) === MAGIC) {
-    try {
-      return footerAt(source, size);
-    } catch (error) {
-      if (!(error instanceof MalformedError)) throw error;
-      reason = error;
-    }
+  // What ends as a footer does, and is none, was not cut but damaged: an earlier footer would hide that.
+  const tail = viewOf(source.read(size - FOOTER_TAIL_BYTES, FOOTER_TAIL_BYTES));
+  const length = tail.getUint32(0, true);
+  if (tail.getUint32(MAGIC_BYTES, true) === MAGIC && length <= size - FOOTER_TAIL_BYTES - MAGIC_BYTES) {
+    return footerAt(source, size);
   }
   const found = lastWholeFooter(source);
-  if (found === null) throw reason;
-  return found;
+  if (found !== null) return found;
+  throw new MalformedError(size, 'the file was cut, and no whole footer of a trace is in front of its end');
 }
 
 function withNote({ info, ignoredBytes }: Found): TraceInfo {

@@ -97,3 +97,13 @@ export function emptyTraceInfo(name: string, source: TraceInfo['source'], uvmlab
     ended: null,
   };
 }
+
+/** False for JSON that is nested so deep that it can be read and not written again. */
+export function canBeWritten(json: unknown): boolean {
+  try {
+    JSON.stringify(json);
+    return true;
+  } catch {
+    return false;
+  }
+}
