@@ -9,9 +9,9 @@ const DETAILS = `
 --parquet FOLDER   a Parquet file for each kind of rows (faults, migrations, replays, ...) and for allocations, steps,
                    parameters and the like, with null for what is not there: for pandas, Polars, DuckDB, spreadsheets.
                    docs/trace-schema.md has the columns.
---perfetto OUT     a trace for https://ui.perfetto.dev, with the name ending in .perfetto-trace or .pftrace by custom:
-                   processors, faults, batches, migrations, channels, allocations and counters on tracks.
-                   docs/perfetto.md says what is where.
+--perfetto OUT     a trace for https://ui.perfetto.dev (such files are called *.perfetto-trace or *.pftrace): faults,
+                   batches, migrations, channels, allocations and counters on tracks. docs/perfetto.md says what is
+                   where.
 `;
 
 const EXAMPLES = `

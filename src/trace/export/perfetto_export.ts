@@ -195,8 +195,12 @@ export function rowsOf(x: PerfettoExport, kinds: readonly string[], key: 'time' 
   }
   const times = arrays[key];
   let leftOut = 0;
-  const rows = rowsWhere(count, (row) => wanted[arrays.kind[row]] === 1 && isUsable(times[row]));
-  for (let row = 0; row < count; row++) if (wanted[arrays.kind[row]] === 1 && !isUsable(times[row])) leftOut++;
+  const rows = rowsWhere(count, (row) => {
+    if (wanted[arrays.kind[row]] === 0) return false;
+    const usable = isUsable(times[row]);
+    if (!usable) leftOut++;
+    return usable;
+  });
   if (key === 'time') x.counts.leftOut += leftOut;
   return sortRows(rows, (row) => times[row]);
 }

@@ -2,12 +2,11 @@
 
 /** The rows that `wanted` says, ascending. */
 export function rowsWhere(count: number, wanted: (row: number) => boolean): Uint32Array {
+  const rows = new Uint32Array(count);
   let found = 0;
-  for (let row = 0; row < count; row++) if (wanted(row)) found++;
-  const rows = new Uint32Array(found);
-  found = 0;
   for (let row = 0; row < count; row++) if (wanted(row)) rows[found++] = row;
-  return rows;
+  // A part of a large array would keep all of it.
+  return found === count ? rows : rows.slice(0, found);
 }
 
 const DIGITS = 6;
@@ -57,7 +56,8 @@ export function sortRows(rows: Uint32Array, keyOf: (row: number) => number): Uin
   for (let i = 0; i < count; i++) {
     for (let d = 0; d < DIGITS; d++) counts[d * DIGIT_VALUES + digitOf(bits[2 * i], bits[2 * i + 1], d)]++;
   }
-  let order = Uint32Array.from(rows.keys());
+  let order = new Uint32Array(count);
+  for (let i = 0; i < count; i++) order[i] = i;
   let next = new Uint32Array(count);
   for (let d = 0; d < DIGITS; d++) {
     const at = counts.subarray(d * DIGIT_VALUES, (d + 1) * DIGIT_VALUES);
