@@ -1,4 +1,4 @@
-/** What the parts of the export to Perfetto share: the trace, its times, and a tree of tracks made as they are needed. */
+/** What the parts of the export to Perfetto share: the trace, its times, and tracks that are made when needed. */
 import type { TraceColumns } from '../store/trace_columns.ts';
 import type { Trace } from '../store/trace_events.ts';
 import { type ColumnKey, TRACE_COLUMNS } from '../store/trace_schema.ts';

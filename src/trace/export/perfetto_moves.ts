@@ -89,8 +89,8 @@ function exportSlices(
 }
 
 const RESIDENT =
-  'Bytes that migrations brought here less those that they took away, from 0 and never below it. First touches, frees ' +
-  'and copies that read duplication keeps or drops are no migrations and not counted.';
+  'Bytes that migrations brought here less those that they took away, from 0 and never below it. First touches, ' +
+  'frees and copies that read duplication keeps or drops are no migrations and not counted.';
 
 interface Level {
   value: number;

@@ -1,4 +1,4 @@
-/** Pushes as tracks of Perfetto: their submission on the CPU, their execution on the channels, and what waits for what. */
+/** Pushes as tracks of Perfetto: their submission by the CPU, their execution on channels, and what waited for what. */
 import { PUSH_KIND } from '../store/trace_events.ts';
 import {
   annotators,
