@@ -99,6 +99,8 @@ export interface RowDetail {
 /** The address space at one time: for each block of 2 MiB of all allocations, one after another. */
 export interface Space {
   time: number;
+  /** As `residency` of the summary: `inferred` also where a run could not be run anew. */
+  known: 'exact' | 'inferred';
   /** Pages of each block by residency: row `b * residents.length + r`. */
   pages: Uint16Array;
   /** What a residency can be: `none`, then processors, then `several` (read duplicated). */
@@ -113,6 +115,7 @@ export interface BlockDetail {
   allocation: number;
   block: number;
   time: number;
+  known: 'exact' | 'inferred';
   /** Virtual page range in the allocation: pages of the block that belong to it. */
   firstPage: number;
   pageCount: number;
@@ -172,7 +175,9 @@ export interface Comparison {
   first: {
     step: number | null;
     kind: string;
-    /** Position in the list of that kind. */
+    /** `batches`: the faults are the same, but came in batches of other sizes. */
+    what: 'events' | 'batches';
+    /** Position in the step's list of that kind, or of that GPU's batches. */
     index: number;
     left: { row: number; text: string } | null;
     right: { row: number; text: string } | null;

@@ -26,19 +26,29 @@ function room(count: number): Batches {
   };
 }
 
-/** Rows of GPU faults at which a batch begins, by GPU (number of the word in `src`). */
-function beginnings(trace: Trace): Map<number, number> {
-  const { arrays: a, words, count } = trace.columns;
-  const fault = words.kind.numbers.get('gpuFault') ?? -1;
-  const last = new Map<number, number>();
-  const counts = new Map<number, number>();
+/** Batches that each GPU (number of the word in `src`) has: runs of its faults with one number. */
+function counted({ columns }: Trace, fault: number): Uint32Array {
+  const { arrays: a, words, count } = columns;
+  const last = new Int32Array(words.src.list.length).fill(-2);
+  const counts = new Uint32Array(words.src.list.length);
   for (let i = 0; i < count; i++) {
-    if (a.kind[i] !== fault) continue;
-    if (last.get(a.src[i]) === a.batch[i]) continue;
-    last.set(a.src[i], a.batch[i]);
-    counts.set(a.src[i], (counts.get(a.src[i]) ?? 0) + 1);
+    if (a.kind[i] !== fault || last[a.src[i]] === a.batch[i]) continue;
+    last[a.src[i]] = a.batch[i];
+    counts[a.src[i]]++;
   }
   return counts;
+}
+
+/** Gives the batches that a replay covers their end: the one that it names, and those before it without a replay. */
+function addReplay({ columns }: Trace, its: Batches, at: number, row: number): void {
+  const { gpuTime } = columns.arrays;
+  for (let covered = at; covered >= 0 && (covered === at || its.replayed[covered] === 0); covered--) {
+    const length = gpuTime[row] - gpuTime[its.firstRow[covered]];
+    if (!(length >= its.length[covered])) break;
+    its.length[covered] = length;
+    its.replayed[covered] = 1;
+    its.replayRow[covered] = row;
+  }
 }
 
 /**
@@ -49,41 +59,48 @@ export function batchesOf(trace: Trace): Map<number, Batches> {
   const { arrays: a, words, count } = trace.columns;
   const fault = words.kind.numbers.get('gpuFault') ?? -1;
   const replay = words.kind.numbers.get('replay') ?? -1;
-  const all = new Map([...beginnings(trace)].map(([src, n]) => [src, room(n)]));
+  const all: Batches[] = Array.from(counted(trace, fault), room);
   for (let i = 0; i < count; i++) {
     if (a.kind[i] !== fault) continue;
-    const its = all.get(a.src[i]) as Batches;
-    if (its.count > 0 && its.batch[its.count - 1] === a.batch[i]) {
-      its.faults[its.count - 1]++;
-      const row = its.firstRow[its.count - 1];
-      if (a.gpuTime[i] < a.gpuTime[row]) its.firstRow[its.count - 1] = i;
+    const its = all[a.src[i]];
+    const at = its.count - 1;
+    if (at >= 0 && its.batch[at] === a.batch[i]) {
+      its.faults[at]++;
+      if (a.gpuTime[i] < a.gpuTime[its.firstRow[at]]) its.firstRow[at] = i;
       continue;
     }
-    const at = its.count++;
-    its.batch[at] = a.batch[i];
-    its.firstRow[at] = i;
-    its.replayRow[at] = i;
-    its.faults[at] = 1;
+    its.count++;
+    its.batch[at + 1] = a.batch[i];
+    its.firstRow[at + 1] = i;
+    its.replayRow[at + 1] = i;
+    its.faults[at + 1] = 1;
   }
-  const numbers = new Map([...all].map(([src, its]) => [src, byNumber(its)]));
+  const finders = all.map(batchFinder);
   for (let i = 0; i < count; i++) {
     if (a.kind[i] !== replay) continue;
-    const its = all.get(a.src[i]);
-    const at = numbers.get(a.src[i])?.get(a.batch[i]);
-    if (its === undefined || at === undefined) continue;
-    for (let covered = at; covered >= 0 && (covered === at || its.replayed[covered] === 0); covered--) {
-      const length = a.gpuTime[i] - a.gpuTime[its.firstRow[covered]];
-      if (!(length >= its.length[covered])) continue;
-      its.length[covered] = length;
-      its.replayed[covered] = 1;
-      its.replayRow[covered] = i;
-    }
+    const at = finders[a.src[i]](a.batch[i]);
+    if (at >= 0) addReplay(trace, all[a.src[i]], at, i);
   }
-  return all;
+  return new Map([...all.entries()].filter(([, its]) => its.count > 0));
 }
 
-function byNumber(its: Batches): Map<number, number> {
-  const numbers = new Map<number, number>();
-  for (let i = 0; i < its.count; i++) numbers.set(its.batch[i], i);
-  return numbers;
+/** The position of a batch by its number, the last one of several; -1 for none. */
+export function batchFinder(its: Batches): (batch: number) => number {
+  let ascending = true;
+  for (let i = 1; i < its.count && ascending; i++) ascending = its.batch[i] > its.batch[i - 1];
+  if (!ascending) {
+    const numbers = new Map<number, number>();
+    for (let i = 0; i < its.count; i++) numbers.set(its.batch[i], i);
+    return (batch) => numbers.get(batch) ?? -1;
+  }
+  return (batch) => {
+    let low = 0;
+    let high = its.count;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (its.batch[middle] < batch) low = middle + 1;
+      else high = middle;
+    }
+    return low < its.count && its.batch[low] === batch ? low : -1;
+  };
 }

@@ -1,7 +1,7 @@
 /** The lanes of a trace: which rows lie on which line of the timeline, and what is between them. */
 import type { Trace } from '../trace/store/trace_events.ts';
 import type { Lane } from './api.ts';
-import { batchesOf } from './batches.ts';
+import type { Batches } from './batches.ts';
 import { addLaneRow, createLaneRows, type LaneIndex, type LaneRows, laneIndex, NO_ROW } from './lane_index.ts';
 import { rowBegin, rowEnd, type TimeAxis, timeAxis } from './row_times.ts';
 
@@ -67,11 +67,25 @@ function planOf(kind: string, src: string, dst: string, channel: number, type: s
   }
 }
 
-/** Rows by (kind, first processor, second processor or channel): numbers below 256 each, which is more than there are. */
-function keyOf(kind: number, src: number, second: number): number {
-  return (kind * 256 + Math.min(src, 255)) * 256 + Math.min(Math.max(second, 0), 255);
+/** Lanes that a trace may have: far more than any machine has channels. */
+const LANES_MAX = 4096;
+const SMALL = 256;
+
+/** Lanes by (kind, first processor, second processor or channel): a table for the numbers that there usually are. */
+class LaneTable {
+  readonly #small = new Int16Array(32 * SMALL * SMALL).fill(-1);
+  readonly #large = new Map<string, number>();
+
+  get(kind: number, src: number, second: number): number {
+    if (kind < 32 && src < SMALL && second < SMALL) return this.#small[(kind * SMALL + src) * SMALL + second];
+    return this.#large.get(`${kind} ${src} ${second}`) ?? -1;
+  }
+
+  set(kind: number, src: number, second: number, lane: number): void {
+    if (kind < 32 && src < SMALL && second < SMALL) this.#small[(kind * SMALL + src) * SMALL + second] = lane;
+    else this.#large.set(`${kind} ${src} ${second}`, lane);
+  }
 }
-const KEYS = 64 * 65536;
 
 /** Words of a column as numbers of a lane's colours, in the order in which they come up; at most 255. */
 class Colours {
@@ -91,20 +105,29 @@ class Colours {
   }
 }
 
+/** The id of the lane of a row by what it is, or null; a lane without times is not there. */
+export function laneIdOf({ columns }: Trace, row: number): string | null {
+  const { arrays: a, words } = columns;
+  const kind = words.kind.list[a.kind[row]];
+  const src = words.src.list[a.src[row]];
+  if (kind === 'throttlingStart' || kind === 'throttlingEnd') return `throttled ${src}`;
+  const channel = columns.pushes ? Math.max(0, a.channel[row]) : 0;
+  return planOf(kind, src, words.dst.list[a.dst[row]], channel, '')?.lane.id ?? null;
+}
+
 function rowLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
   const { columns } = trace;
   const { arrays: a, words } = columns;
   const isPush = words.kind.numbers.get('push') ?? -1;
-  const laneOfKey = new Int16Array(KEYS).fill(-1);
+  const table = new LaneTable();
   const plans: (LanePlan | null)[] = [];
   const byId = new Map<string, number>();
   const counts: number[] = [];
   const lanes = new Int16Array(columns.count);
   for (let i = 0; i < columns.count; i++) {
     const kind = a.kind[i];
-    const second = kind === isPush ? a.channel[i] : a.dst[i];
-    const key = keyOf(kind, a.src[i], second);
-    let lane = laneOfKey[key];
+    const second = kind === isPush ? Math.max(0, a.channel[i]) : a.dst[i];
+    let lane = table.get(kind, a.src[i], second);
     if (lane < 0) {
       const { list } = words.src;
       const type = columns.loaded.has('type') ? words.type.list[a.type[i]] : '';
@@ -112,13 +135,16 @@ function rowLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
       const id = its?.lane.id ?? '';
       lane = byId.get(id) ?? plans.push(its) - 1;
       byId.set(id, lane);
-      laneOfKey[key] = lane;
+      table.set(kind, a.src[i], second, lane);
       counts[lane] ??= 0;
+      if (plans.length > LANES_MAX) throw new RangeError(`the trace has more than ${LANES_MAX} lanes`);
     }
     lanes[i] = lane;
     counts[lane]++;
   }
-  const rows: (LaneRows | null)[] = plans.map((its, lane) => (its === null ? null : createLaneRows(counts[lane])));
+  const rows: (LaneRows | null)[] = plans.map((its, lane) =>
+    its === null ? null : createLaneRows(counts[lane], its.lane.shape),
+  );
   const colours = plans.map((its) => new Colours(its === null ? 0 : words[its.colour].list.length));
   for (let i = 0; i < columns.count; i++) {
     const its = plans[lanes[i]];
@@ -138,7 +164,7 @@ function rowLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
 
 function stepLane({ info }: Trace): LaneIndex[] {
   if (info.steps === null || info.steps.length === 0) return [];
-  const rows = createLaneRows(info.steps.length);
+  const rows = createLaneRows(info.steps.length, 'spans');
   const scenario = info.scenario as { steps?: { do?: unknown; on?: unknown }[] } | null;
   const kinds: string[] = [];
   for (const { step, begin, end } of info.steps) {
@@ -176,10 +202,10 @@ function throttleLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
     open.delete(key);
   }
   return [...spans].map(([src, its]) => {
-    const rows = createLaneRows(its.length);
+    const rows = createLaneRows(its.length, 'spans');
     for (const span of its) addLaneRow(rows, span.begin, span.end, span.row, 0);
     const word = words.src.list[src];
-    const kinds = ['throttlingStart', 'throttlingEnd'];
+    const kinds = ['throttlingStart'];
     const lane = { id: `throttled ${word}`, label: `${word} throttled`, group: 'thrashing', shape: 'spans' } as const;
     return laneIndex({ ...lane, kinds }, ['throttled'], rows);
   });
@@ -188,7 +214,7 @@ function throttleLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
 function copyLane({ info }: Trace): LaneIndex[] {
   const spans = info.copies.filter(({ begin, end }) => Number.isFinite(begin) && Number.isFinite(end));
   if (spans.length === 0) return [];
-  const rows = createLaneRows(spans.length);
+  const rows = createLaneRows(spans.length, 'spans');
   const kinds: string[] = [];
   for (const { begin, end, form } of spans) {
     const word = String(form ?? 'copy');
@@ -199,9 +225,9 @@ function copyLane({ info }: Trace): LaneIndex[] {
   return [laneIndex({ id: 'copies', label: 'copy routine', group: 'copies', kinds: [], shape: 'spans' }, kinds, rows)];
 }
 
-function batchLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
-  return [...batchesOf(trace)].map(([src, batches]) => {
-    const rows = createLaneRows(batches.count);
+function batchLanes(trace: Trace, all: Map<number, Batches>, axis: TimeAxis): LaneIndex[] {
+  return [...all].map(([src, batches]) => {
+    const rows = createLaneRows(batches.count, 'spans');
     for (let i = 0; i < batches.count; i++) {
       const row = batches.firstRow[i];
       const begin = rowBegin(trace, row, axis);
@@ -220,12 +246,12 @@ function batchLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
 }
 
 /** All lanes of a trace that have something on them, in the order in which they should stand. */
-export function buildLanes(trace: Trace): LaneIndex[] {
+export function buildLanes(trace: Trace, batches: Map<number, Batches>): LaneIndex[] {
   const axis = timeAxis(trace);
   const lanes = [
     ...stepLane(trace),
     ...rowLanes(trace, axis),
-    ...batchLanes(trace, axis),
+    ...batchLanes(trace, batches, axis),
     ...throttleLanes(trace, axis),
     ...copyLane(trace),
   ].filter(({ lane }) => lane.rows > 0);

@@ -10,7 +10,7 @@ import type { Run } from '../scenario/runner.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
 import { residentWords } from './inferred_pages.ts';
 import { addPageChange, createPageChanges, type PageChanges, type PageHistory, pageHistory } from './page_history.ts';
-import type { Places } from './places.ts';
+import { allocationsOfWords, type Places } from './places.ts';
 
 export interface ExactPages {
   residency: PageHistory;
@@ -19,7 +19,7 @@ export interface ExactPages {
 }
 
 /** Rows of a trace that is run anew for this, at most. */
-const ROWS_MAX = 2_000_000;
+const ROWS_MAX = 500_000;
 
 const nothing = (): void => {};
 
@@ -86,9 +86,10 @@ function addInvalidations(trace: Trace, places: Places, residents: readonly stri
   const { arrays: a, words, count } = trace.columns;
   const kind = words.kind.numbers.get('readDuplicateInvalidate') ?? -1;
   if (kind < 0) return;
+  const allocations = allocationsOfWords(trace);
   for (let i = 0; i < count; i++) {
     if (a.kind[i] !== kind) continue;
-    const allocation = places.ofWord[a.buffer[i]];
+    const allocation = allocations[a.buffer[i]];
     if (allocation < 0) continue;
     const code = residents.indexOf(words.src.list[a.src[i]]);
     if (code < 0) continue;
@@ -96,10 +97,14 @@ function addInvalidations(trace: Trace, places: Places, residents: readonly stri
   }
 }
 
-/** Null where the trace is no run of a scenario that is in it, is too long, or does not run as it did. */
+/** Whether the trace is a run of a scenario that is in it, and not too long to be run anew. */
+export function mayBeExact({ info, columns }: Trace): boolean {
+  return info.source === 'run' && info.scenario !== null && columns.count <= ROWS_MAX;
+}
+
+/** Of a trace that mayBeExact; null where it does not run as it did. */
 export function exactPages(trace: Trace, places: Places, processors: readonly string[], machines: Machines) {
   const { info } = trace;
-  if (info.source !== 'run' || info.scenario === null || trace.columns.count > ROWS_MAX) return null;
   const residents = residentWords(processors);
   const codes = processors.map((_, i) => i + 1);
   const watcher = new Watcher(places, codes);

@@ -3,40 +3,88 @@
  * onto several, and a page that nothing is known of is where it was first asked for. Pages that were populated without
  * an event (the neighbours of a first touch) are not known of.
  */
-import { PAGE_SIZE } from '../base/units.ts';
+import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
-import { addPageChange, createPageChanges, type PageHistory, pageHistory } from './page_history.ts';
-import { allocationOf, type Places } from './places.ts';
+import type { BlockRows } from './block_rows.ts';
+import { HistoryBuilder, type PageHistory } from './page_history.ts';
+import type { Places } from './places.ts';
 import { rowBegin, timeAxis } from './row_times.ts';
+import { sortedOrder } from './sort_rows.ts';
 
 /** `none`, the processors of the trace, `several`. */
 export function residentWords(processors: readonly string[]): string[] {
   return ['none', ...processors, 'several'];
 }
 
-export function inferPages(trace: Trace, places: Places, processors: readonly string[]): PageHistory {
-  const { arrays: a, words, count } = trace.columns;
+/** How a kind of row changes residency. */
+const LEAVES = 0;
+const FIRST_TOUCH = 1;
+const TO_DST = 2;
+const TO_SEVERAL = 3;
+const TO_SRC = 4;
+
+function rulesOfKinds({ columns }: Trace): Uint8Array {
+  const rules: Record<string, number> = {
+    cpuFault: FIRST_TOUCH,
+    gpuFault: FIRST_TOUCH,
+    migration: TO_DST,
+    readDuplicate: TO_SEVERAL,
+    readDuplicateInvalidate: TO_SRC,
+  };
+  return Uint8Array.from(columns.words.kind.list, (kind) => rules[kind] ?? LEAVES);
+}
+
+/** A history from the rows of each block. Changes at one time come in the order in which their rows began. */
+export function inferPages(
+  trace: Trace,
+  places: Places,
+  blockRows: BlockRows,
+  processors: readonly string[],
+): PageHistory {
+  const { arrays: a, words } = trace.columns;
   const axis = timeAxis(trace);
   const residents = residentWords(processors);
   const several = residents.length - 1;
-  const codeOf = (word: number): number => residents.indexOf(words.src.list[word]);
-  const codes = Uint8Array.from(words.src.list, (_, word) => Math.max(0, codeOf(word)));
-  const dstCodes = Uint8Array.from(words.dst.list, (word) => Math.max(0, residents.indexOf(word)));
-  const kinds = words.kind.list.map((kind) => kind);
-  const changes = createPageChanges(1024);
-  for (let i = 0; i < count; i++) {
-    const kind = kinds[a.kind[i]];
-    const fault = kind === 'cpuFault' || kind === 'gpuFault';
-    if (!fault && kind !== 'migration' && kind !== 'readDuplicate' && kind !== 'readDuplicateInvalidate') continue;
-    const allocation = allocationOf(places, trace, i);
-    if (allocation < 0) continue;
-    const begin = rowBegin(trace, i, axis);
-    const page = Math.floor(a.offset[i] / PAGE_SIZE);
-    const pages = fault ? 1 : Math.max(1, Math.ceil(a.bytes[i] / PAGE_SIZE));
-    const code = kind === 'migration' ? dstCodes[a.dst[i]] : kind === 'readDuplicate' ? several : codes[a.src[i]];
-    // The driver's books change when the copy is pushed: what it says of duplicates comes behind that, on the same clock.
-    const time = kind === 'migration' ? a.time[i] : begin;
-    addPageChange(changes, places.list[allocation], page, pages, time, code, fault);
+  const codes = (list: readonly string[]) => Uint8Array.from(list, (word) => Math.max(0, residents.indexOf(word)));
+  const srcCodes = codes(words.src.list);
+  const dstCodes = codes(words.dst.list);
+  const rules = rulesOfKinds(trace);
+  const builder = new HistoryBuilder(residents, places.blockPages);
+  let times = new Float64Array(1024);
+  let changing = new Uint32Array(1024);
+  for (const { firstBlock, blocks } of places.list) {
+    for (let block = firstBlock; block < firstBlock + blocks; block++) {
+      const { start, rows } = blockRows;
+      const room = start[block + 1] - start[block];
+      if (room > times.length) {
+        times = new Float64Array(room);
+        changing = new Uint32Array(room);
+      }
+      let n = 0;
+      for (let at = start[block]; at < start[block + 1]; at++) {
+        const row = rows[at];
+        const rule = rules[a.kind[row]];
+        if (rule === LEAVES) continue;
+        const begin = rowBegin(trace, row, axis);
+        // The driver's books change when the copy is pushed: what it says of duplicates comes behind that, on the same clock.
+        times[n] = rule === TO_DST ? a.time[row] : begin;
+        changing[n++] = row;
+      }
+      const order = sortedOrder(times.subarray(0, n));
+      const firstPage = (block - firstBlock) * PAGES_PER_BLOCK;
+      builder.begin(block);
+      for (let k = 0; k < n; k++) {
+        const at = order === null ? k : order[k];
+        const row = changing[at];
+        const rule = rules[a.kind[row]];
+        const page = Math.floor(a.offset[row] / PAGE_SIZE);
+        const pages = rule === FIRST_TOUCH ? 1 : Math.max(1, Math.ceil(a.bytes[row] / PAGE_SIZE));
+        const first = Math.max(page, firstPage);
+        const outer = Math.min(page + pages, firstPage + PAGES_PER_BLOCK);
+        const code = rule === TO_DST ? dstCodes[a.dst[row]] : rule === TO_SEVERAL ? several : srcCodes[a.src[row]];
+        builder.change(times[at], first - firstPage, outer - first, code, rule === FIRST_TOUCH);
+      }
+    }
   }
-  return pageHistory(changes, residents, places.blockPages);
+  return builder.finish();
 }

@@ -14,6 +14,8 @@ const DEPTHS = 6;
 /** From this many rows on a lane has counts for parts of its time. */
 export const COARSE_FROM = 200_000;
 export const COARSE_BINS = 1 << 16;
+/** Rows of a group, and groups of a larger one, whose latest end is kept. */
+const GROUP = 64;
 
 /** Counts for COARSE_BINS equal parts of the time between `begin` and `end`. */
 export interface Coarse {
@@ -32,16 +34,21 @@ export interface LaneIndex {
   kinds: string[];
   /** Ascending. */
   first: Float64Array;
+  /** The same array as `first` in a lane of points. */
   last: Float64Array;
   row: Uint32Array;
   kind: Uint8Array;
+  /** Empty in a lane of points: all lie on line 0. */
   depth: Uint8Array;
-  /** Largest `last` up to a position: what begins before a window and reaches into it is found by it. */
-  reach: Float64Array;
+  /** The end of the last one to end. */
+  until: number;
+  /** Largest `last` of each GROUP rows, and of each GROUP of those; empty in a lane of points. */
+  ends: Float64Array;
+  endsOfEnds: Float64Array;
   coarse: Coarse | null;
 }
 
-/** Rows of a lane that is being made. */
+/** Rows of a lane that is being made; `last` is empty in a lane of points. */
 export interface LaneRows {
   count: number;
   first: Float64Array;
@@ -50,11 +57,11 @@ export interface LaneRows {
   kind: Uint8Array;
 }
 
-export function createLaneRows(capacity: number): LaneRows {
+export function createLaneRows(capacity: number, shape: Lane['shape']): LaneRows {
   return {
     count: 0,
     first: new Float64Array(capacity),
-    last: new Float64Array(capacity),
+    last: new Float64Array(shape === 'spans' ? capacity : 0),
     row: new Uint32Array(capacity),
     kind: new Uint8Array(capacity),
   };
@@ -63,7 +70,7 @@ export function createLaneRows(capacity: number): LaneRows {
 export function addLaneRow(rows: LaneRows, first: number, last: number, row: number, kind: number): void {
   const at = rows.count++;
   rows.first[at] = first;
-  rows.last[at] = last < first ? first : last;
+  if (at < rows.last.length) rows.last[at] = last < first ? first : last;
   rows.row[at] = row;
   rows.kind[at] = kind;
 }
@@ -87,10 +94,10 @@ function depthsOf(first: Float64Array, last: Float64Array): Uint8Array {
 }
 
 function coarseOf(index: Omit<LaneIndex, 'coarse' | 'lane'>): Coarse {
-  const { first, last, kind, kinds, reach } = index;
+  const { first, last, kind, kinds } = index;
   const n = first.length;
   const begin = first[0];
-  const end = Math.max(reach[n - 1], begin + 1);
+  const end = Math.max(index.until, begin + 1);
   const scale = COARSE_BINS / (end - begin);
   const count = new Uint32Array(COARSE_BINS);
   const covered = new Float64Array(COARSE_BINS);
@@ -124,32 +131,63 @@ export function addCover(covered: Float64Array, begin: number, scale: number, fi
   }
 }
 
+function largestOfGroups(values: Float64Array): Float64Array {
+  const out = new Float64Array(Math.ceil(values.length / GROUP)).fill(Number.NEGATIVE_INFINITY);
+  for (let i = 0; i < values.length; i++) {
+    const group = Math.floor(i / GROUP);
+    if (values[i] > out[group]) out[group] = values[i];
+  }
+  return out;
+}
+
+const NONE = new Float64Array(0);
+
 /** The index of a lane from its rows in any order. The rows' arrays may have room to spare. */
 export function laneIndex(lane: Omit<Lane, 'rows'>, kinds: string[], rows: LaneRows): LaneIndex {
   const n = rows.count;
+  const spans = lane.shape === 'spans';
   let first = rows.first.subarray(0, n);
-  let last = rows.last.subarray(0, n);
+  let last = spans ? rows.last.subarray(0, n) : first;
   let row = rows.row.subarray(0, n);
   let kind = rows.kind.subarray(0, n);
   const order = sortedOrder(first);
   if (order !== null) {
     first = gather(first, order, new Float64Array(n));
-    last = gather(last, order, new Float64Array(n));
+    last = spans ? gather(last, order, new Float64Array(n)) : first;
     row = gather(row, order, new Uint32Array(n));
     kind = gather(kind, order, new Uint8Array(n));
   }
-  const reach = new Float64Array(n);
-  let furthest = Number.NEGATIVE_INFINITY;
-  for (let i = 0; i < n; i++) {
-    if (last[i] > furthest) furthest = last[i];
-    reach[i] = furthest;
-  }
-  const depth = lane.shape === 'spans' ? depthsOf(first, last) : new Uint8Array(n);
-  const index = { kinds, first, last, row, kind, depth, reach };
+  const ends = spans ? largestOfGroups(last) : NONE;
+  const endsOfEnds = spans ? largestOfGroups(ends) : NONE;
+  const until = spans
+    ? endsOfEnds.reduce((most, end) => Math.max(most, end), Number.NEGATIVE_INFINITY)
+    : (first[n - 1] ?? Number.NEGATIVE_INFINITY);
+  const depth = spans ? depthsOf(first, last) : new Uint8Array(0);
+  const index = { kinds, first, last, row, kind, depth, until, ends, endsOfEnds };
   return { lane: { ...lane, rows: n }, ...index, coarse: n >= COARSE_FROM ? coarseOf(index) : null };
 }
 
-/** Positions whose spans may touch the window: those from `low` to before `high`. */
-export function window(index: LaneIndex, begin: number, end: number): { low: number; high: number } {
-  return { low: lowerBound(index.reach, begin), high: upperBound(index.first, end) };
+/** What lies in a window of time, its edges included. */
+export interface Window {
+  /** Positions of spans that begin before it and reach into it. */
+  before: number[];
+  /** Those that begin in it: from `low` to before `high`. */
+  low: number;
+  high: number;
+}
+
+export function windowOf(index: LaneIndex, begin: number, end: number): Window {
+  const low = lowerBound(index.first, begin);
+  const before: number[] = [];
+  const { ends, endsOfEnds, last } = index;
+  for (let large = 0; large < endsOfEnds.length && large * GROUP * GROUP < low; large++) {
+    if (endsOfEnds[large] < begin) continue;
+    const outer = Math.min(ends.length, (large + 1) * GROUP);
+    for (let group = large * GROUP; group < outer && group * GROUP < low; group++) {
+      if (ends[group] < begin) continue;
+      const stop = Math.min(low, (group + 1) * GROUP);
+      for (let i = group * GROUP; i < stop; i++) if (last[i] >= begin) before.push(i);
+    }
+  }
+  return { before, low, high: upperBound(index.first, end) };
 }

@@ -2,6 +2,10 @@
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
 
+export const BLOCK_BYTES = PAGE_SIZE * PAGES_PER_BLOCK;
+/** Blocks of all allocations of a trace: 8 TiB. */
+export const BLOCKS_MAX = 2 ** 22;
+
 export interface Place {
   firstBlock: number;
   blocks: number;
@@ -14,11 +18,10 @@ export interface Places {
   list: Place[];
   blocks: number;
   blockPages: Uint16Array;
-  /** Allocation by number of the word in `buffer`; -1 for a name that no allocation has. */
-  ofWord: Int32Array;
 }
 
-export function placesOf({ info, columns }: Trace): Places {
+/** Throws RangeError where the allocations are larger than can be drawn. */
+export function placesOf({ info }: Trace): Places {
   let blocks = 0;
   const list = info.allocations.map(({ bytes }) => {
     const room = Math.ceil(bytes / PAGE_SIZE);
@@ -26,27 +29,36 @@ export function placesOf({ info, columns }: Trace): Places {
     blocks += place.blocks;
     return place;
   });
+  if (blocks > BLOCKS_MAX) {
+    throw new RangeError(`the allocations have ${blocks} blocks of 2 MiB; the explorer shows up to ${BLOCKS_MAX}`);
+  }
   const blockPages = new Uint16Array(blocks);
   for (const { firstBlock, blocks: its, room } of list) {
     for (let b = 0; b < its; b++) blockPages[firstBlock + b] = Math.min(PAGES_PER_BLOCK, room - b * PAGES_PER_BLOCK);
   }
+  return { list, blocks, blockPages };
+}
+
+/** Allocation by number of the word in `buffer`; -1 for a name that no allocation has. The column must be loaded. */
+export function allocationsOfWords({ info, columns }: Trace): Int32Array {
   const names = new Map(info.allocations.map(({ name }, i) => [name, i]));
-  const ofWord = Int32Array.from(columns.words.buffer.list, (name) =>
-    name === '' ? (list.length === 1 ? 0 : -1) : (names.get(name) ?? -1),
+  return Int32Array.from(columns.words.buffer.list, (name) =>
+    name === '' ? (info.allocations.length === 1 ? 0 : -1) : (names.get(name) ?? -1),
   );
-  return { list, blocks, blockPages, ofWord };
 }
 
-/** The allocation of a row, or -1. */
-export function allocationOf(places: Places, { columns }: Trace, row: number): number {
-  return columns.arrays.offset[row] < 0 ? -1 : places.ofWord[columns.arrays.buffer[row]];
-}
+/** What rows are on a map: codes by number of the word in `kind`. */
+export const OTHER = 0;
+export const FAULT = 1;
+export const MIGRATION = 2;
+export const THRASHING = 3;
 
-/** The block of a row among all, or -1 where it has no place or one outside of its allocation. */
-export function blockOf(places: Places, trace: Trace, row: number): number {
-  const allocation = allocationOf(places, trace, row);
-  if (allocation < 0) return -1;
-  const { firstBlock, blocks } = places.list[allocation];
-  const block = Math.floor(trace.columns.arrays.offset[row] / (PAGE_SIZE * PAGES_PER_BLOCK));
-  return block < blocks ? firstBlock + block : -1;
+export function formsOfKinds({ columns }: Trace): Uint8Array {
+  const forms: Record<string, number> = {
+    cpuFault: FAULT,
+    gpuFault: FAULT,
+    migration: MIGRATION,
+    thrashing: THRASHING,
+  };
+  return Uint8Array.from(columns.words.kind.list, (kind) => forms[kind] ?? OTHER);
 }

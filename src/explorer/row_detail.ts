@@ -3,7 +3,7 @@ import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
 import { wordAt } from '../trace/store/trace_columns.ts';
 import { type ColumnKey, TRACE_COLUMNS } from '../trace/store/trace_schema.ts';
 import type { RowDetail } from './api.ts';
-import { allocationOf } from './places.ts';
+import { MIGRATION } from './places.ts';
 import { rowBegin, rowEnd, timeAxis } from './row_times.ts';
 import type { TraceIndex } from './trace_index.ts';
 
@@ -54,7 +54,7 @@ function fieldsOf(index: TraceIndex, row: number): RowDetail['fields'] {
 
 export function placeOfRow(index: TraceIndex, row: number): RowDetail['place'] {
   const { places, trace } = index;
-  const allocation = allocationOf(places, trace, row);
+  const allocation = index.blockRows().allocation(row);
   if (allocation < 0) return null;
   const page = Math.floor(trace.columns.arrays.offset[row] / PAGE_SIZE);
   const block = Math.floor(page / PAGES_PER_BLOCK);
@@ -104,41 +104,41 @@ export function rowText(index: TraceIndex, row: number): string {
   }
 }
 
-function relatedToFault(index: TraceIndex, row: number): RowDetail['related'] {
+/** The replay of a GPU fault's batch, and the batch's first fault. */
+function relatedOfBatch(index: TraceIndex, row: number): RowDetail['related'] {
+  const { arrays: a } = index.trace.columns;
+  const batches = index.batches.get(a.src[row]);
+  const at = batches?.batch.subarray(0, batches.count).indexOf(a.batch[row]) ?? -1;
+  if (batches === undefined || at < 0) return [];
+  const related: RowDetail['related'] = [];
+  if (batches.replayed[at] === 1) related.push({ row: batches.replayRow[at], label: 'the replay of its batch' });
+  if (batches.firstRow[at] !== row) related.push({ row: batches.firstRow[at], label: 'first fault of its batch' });
+  return related;
+}
+
+/** The first migration to its processor that a fault's page took part in from then on. */
+function relatedMigration(index: TraceIndex, row: number): RowDetail['related'] {
   const { trace } = index;
   const { arrays: a, words } = trace.columns;
-  const related: RowDetail['related'] = [];
-  const axis = timeAxis(trace);
-  const begin = rowBegin(trace, row, axis);
-  if (words.kind.list[a.kind[row]] === 'gpuFault') {
-    const batches = index.batches().get(a.src[row]);
-    if (batches !== undefined) {
-      for (let i = 0; i < batches.count; i++) {
-        if (batches.batch[i] !== a.batch[row]) continue;
-        if (batches.replayed[i] === 1) related.push({ row: batches.replayRow[i], label: 'the replay of its batch' });
-        if (batches.firstRow[i] !== row) related.push({ row: batches.firstRow[i], label: 'first fault of its batch' });
-      }
-    }
-  }
   const place = placeOfRow(index, row);
-  if (place === null) return related;
-  const { start, rows } = index.blockRows();
+  if (place === null) return [];
+  const begin = rowBegin(trace, row, timeAxis(trace));
+  const rows = index.blockRows();
   const block = index.places.list[place.allocation].firstBlock + place.block;
-  const migration = words.kind.numbers.get('migration') ?? -1;
   let seen = 0;
-  for (let at = start[block]; at < start[block + 1] && related.length < RELATED; at++) {
-    const other = rows[at];
-    if (other <= row || rowEnd(trace, other, rowBegin(trace, other, axis)) < begin) continue;
-    if (++seen > LOOK_AHEAD) break;
-    if (a.kind[other] !== migration) continue;
-    const its = placeOfRow(index, other);
-    const holds = its !== null && its.page <= place.page && place.page < its.page + its.pages;
-    if (holds && words.src.list[a.src[row]] === words.dst.list[a.dst[other]]) {
-      related.push({ row: other, label: 'the migration that brought its page' });
-      break;
-    }
+  for (let at = rows.find(block, begin); at < rows.start[block + 1] && seen < LOOK_AHEAD; at++, seen++) {
+    const other = rows.rows[at];
+    if (rows.formOf(other) !== MIGRATION || words.src.list[a.src[row]] !== words.dst.list[a.dst[other]]) continue;
+    const offset = a.offset[row] - a.offset[other];
+    if (offset < 0 || offset >= a.bytes[other]) continue;
+    return [{ row: other, label: 'the migration that brought its page' }];
   }
-  return related;
+  return [];
+}
+
+function relatedToFault(index: TraceIndex, row: number): RowDetail['related'] {
+  const isGpu = wordAt(index.trace.columns, 'kind', row) === 'gpuFault';
+  return [...(isGpu ? relatedOfBatch(index, row) : []), ...relatedMigration(index, row)];
 }
 
 function relatedToPush(index: TraceIndex, row: number): RowDetail['related'] {

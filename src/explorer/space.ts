@@ -1,39 +1,29 @@
 /** The address space at one time: where the pages of each block are, and what happens to them around it. */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
 import type { BlockDetail, Space } from './api.ts';
-import { window } from './lane_index.ts';
 import { pagesAt, totalsAt } from './page_history.ts';
-import { blockOf } from './places.ts';
+import { FAULT, MIGRATION } from './places.ts';
 import { rowText } from './row_detail.ts';
-import { rowBegin, timeAxis } from './row_times.ts';
 import type { TraceIndex } from './trace_index.ts';
 
 /** Lines of a block's history that are handed over. */
 export const HISTORY_MAX = 400;
 
+/** Rows count that begin within half of `span` around `time`. */
 export function spaceAt(index: TraceIndex, time: number, span: number): Space {
   if (!Number.isFinite(time) || !(span >= 0)) {
     throw new RangeError(`time ${time}, window ${span}; expected a time, and a window that is not negative`);
   }
-  const { trace, places } = index;
-  const history = index.residency();
-  const faults = new Uint32Array(places.blocks);
-  const moved = new Float64Array(places.blocks);
-  const thrashing = new Uint32Array(places.blocks);
-  for (const lane of index.lanes) {
-    const { group, id } = lane.lane;
-    const into = group === 'cpu' || group === 'gpu' ? faults : id === 'thrashing' ? thrashing : null;
-    const moves = lane.lane.kinds.includes('migration');
-    if (into === null && !moves) continue;
-    const { low, high } = window(lane, time - span / 2, time + span / 2);
-    for (let i = low; i < high; i++) {
-      const block = blockOf(places, trace, lane.row[i]);
-      if (block < 0) continue;
-      if (moves) moved[block] += trace.columns.arrays.bytes[lane.row[i]];
-      else if (into !== null) into[block]++;
-    }
-  }
-  return { time, pages: totalsAt(history, time), residents: [...history.residents], faults, moved, thrashing };
+  const { places } = index;
+  const { history, known } = index.residency();
+  const counts = {
+    faults: new Uint32Array(places.blocks),
+    moved: new Float64Array(places.blocks),
+    thrashing: new Uint32Array(places.blocks),
+  };
+  const rows = index.blockRows();
+  for (let b = 0; b < places.blocks; b++) rows.addWithin(b, time - span / 2, time + span / 2, counts);
+  return { time, known, pages: totalsAt(history, time), residents: [...history.residents], ...counts };
 }
 
 interface Counts {
@@ -41,40 +31,47 @@ interface Counts {
   migrations: Uint32Array;
 }
 
-/** Faults and migrations of each page of a block up to a time. */
+/** Faults and migrations of each page of a block that began by `time`. `firstPage` is the block's in its allocation. */
 function countsUpTo(index: TraceIndex, block: number, firstPage: number, time: number): Counts {
-  const { trace } = index;
-  const { arrays: a, words } = trace.columns;
-  const counts = { faults: new Uint32Array(PAGES_PER_BLOCK), migrations: new Uint32Array(PAGES_PER_BLOCK) };
-  const migration = words.kind.numbers.get('migration') ?? -1;
-  const axis = timeAxis(trace);
-  const { start, rows } = index.blockRows();
-  for (let at = start[block]; at < start[block + 1]; at++) {
-    const row = rows[at];
-    if (rowBegin(trace, row, axis) > time) continue;
+  const { arrays: a } = index.trace.columns;
+  const rows = index.blockRows();
+  const faults = new Uint32Array(PAGES_PER_BLOCK);
+  // Steps up and down at the pages where migrations begin and end: their sums are the counts.
+  const steps = new Int32Array(PAGES_PER_BLOCK + 1);
+  const end = rows.find(block, time, true);
+  for (let at = rows.start[block]; at < end; at++) {
+    const row = rows.rows[at];
+    const form = rows.formOf(row);
+    if (form !== FAULT && form !== MIGRATION) continue;
     const page = Math.floor(a.offset[row] / PAGE_SIZE) - firstPage;
-    if (a.kind[row] === migration) {
-      const outer = Math.min(PAGES_PER_BLOCK, page + Math.ceil(a.bytes[row] / PAGE_SIZE));
-      for (let p = page; p < outer; p++) counts.migrations[p]++;
-    } else if (index.faultOf(row) !== null) counts.faults[page]++;
+    if (form === FAULT) {
+      faults[page]++;
+      continue;
+    }
+    steps[Math.max(0, page)]++;
+    steps[Math.min(PAGES_PER_BLOCK, page + Math.max(1, Math.ceil(a.bytes[row] / PAGE_SIZE)))]--;
   }
-  return counts;
+  const migrations = new Uint32Array(PAGES_PER_BLOCK);
+  let sum = 0;
+  for (let page = 0; page < PAGES_PER_BLOCK; page++) {
+    sum += steps[page];
+    migrations[page] = sum;
+  }
+  return { faults, migrations };
 }
 
 /** Rows of the block by time, around `time` where they are many. */
 function historyOf(index: TraceIndex, block: number, time: number): Pick<BlockDetail, 'history' | 'historyCount'> {
-  const { trace } = index;
-  const axis = timeAxis(trace);
-  const { start, rows } = index.blockRows();
-  const its = Array.from(rows.subarray(start[block], start[block + 1]), (row) => ({
-    row,
-    time: rowBegin(trace, row, axis),
-  })).sort((x, y) => x.time - y.time || x.row - y.row);
-  const here = its.findIndex((entry) => entry.time > time);
-  const middle = here < 0 ? its.length : here;
-  const from = Math.max(0, Math.min(middle - HISTORY_MAX / 2, its.length - HISTORY_MAX));
-  const history = its.slice(from, from + HISTORY_MAX).map((entry) => ({ ...entry, text: rowText(index, entry.row) }));
-  return { history, historyCount: its.length };
+  const rows = index.blockRows();
+  const begin = rows.start[block];
+  const end = rows.start[block + 1];
+  const middle = rows.find(block, time, true);
+  const from = Math.max(begin, Math.min(middle - HISTORY_MAX / 2, end - HISTORY_MAX));
+  const history: BlockDetail['history'] = [];
+  for (let at = from; at < Math.min(end, from + HISTORY_MAX); at++) {
+    history.push({ row: rows.rows[at], time: rows.timeAt(at), text: rowText(index, rows.rows[at]) });
+  }
+  return { history, historyCount: end - begin };
 }
 
 /** Bits of processors that map each page; null where only events are known. */
@@ -91,38 +88,32 @@ function mappedAt(index: TraceIndex, block: number, time: number): Uint16Array |
 
 /** The last fault of the block that began by `time`, as a number; null where there is none. */
 export function lastFaultBefore(index: TraceIndex, block: number, time: number): number | null {
-  const { trace } = index;
-  const axis = timeAxis(trace);
-  const { start, rows } = index.blockRows();
-  let best: number | null = null;
-  let latest = Number.NEGATIVE_INFINITY;
-  for (let at = start[block]; at < start[block + 1]; at++) {
-    const begin = rowBegin(trace, rows[at], axis);
-    if (begin > time || begin < latest) continue;
-    const fault = index.faultOf(rows[at]);
-    if (fault === null) continue;
-    best = fault;
-    latest = begin;
+  const rows = index.blockRows();
+  for (let at = rows.find(block, time, true) - 1; at >= rows.start[block]; at--) {
+    if (rows.formOf(rows.rows[at]) === FAULT) return index.faultOf(rows.rows[at]);
   }
-  return best;
+  return null;
 }
 
 /** A block at one time, without its prefetch tree. `block` counts within the allocation. */
 export function blockAt(index: TraceIndex, allocation: number, block: number, time: number): BlockDetail {
   const place = index.places.list[allocation];
   if (place === undefined) {
-    throw new RangeError(`allocation ${allocation}; the trace has 0 to ${index.places.list.length - 1}`);
+    const valid = index.places.list.length === 0 ? 'none' : `0 to ${index.places.list.length - 1}`;
+    throw new RangeError(`allocation ${allocation}; the trace has ${valid}`);
   }
   if (!Number.isSafeInteger(block) || block < 0 || block >= place.blocks) {
     throw new RangeError(`block ${block}; the allocation has 0 to ${place.blocks - 1}`);
   }
+  if (!Number.isFinite(time)) throw new RangeError(`time ${time}; expected a number of nanoseconds`);
   const global = place.firstBlock + block;
-  const history = index.residency();
+  const { history, known } = index.residency();
   const firstPage = block * PAGES_PER_BLOCK;
   return {
     allocation,
     block,
     time,
+    known,
     firstPage,
     pageCount: index.places.blockPages[global],
     residency: pagesAt(history, global, time),

@@ -1,6 +1,6 @@
 /** A part of a lane for so many pixels: each row where they are few, else counts for each pixel. */
 import type { Tile } from './api.ts';
-import { addCover, COARSE_BINS, type Coarse, type LaneIndex, window } from './lane_index.ts';
+import { addCover, COARSE_BINS, type Coarse, type LaneIndex, type Window, windowOf } from './lane_index.ts';
 
 /** Rows that a tile hands over one by one, at most, for each pixel of its width. */
 const ROWS_FOR_A_PIXEL = 2;
@@ -34,17 +34,14 @@ interface Density {
   byKind: Uint32Array;
 }
 
-function countRows(d: Density, index: LaneIndex, low: number, high: number, begin: number, scale: number): void {
+function countRow(d: Density, index: LaneIndex, i: number, begin: number, scale: number): void {
   const { first, last, kind, kinds } = index;
-  const width = d.count.length;
-  for (let i = low; i < high; i++) {
-    const bin = Math.floor((first[i] - begin) * scale);
-    if (bin >= 0 && bin < width) {
-      d.count[bin]++;
-      d.byKind[bin * kinds.length + kind[i]]++;
-    }
-    addCover(d.covered, begin, scale, first[i], last[i]);
+  const bin = Math.floor((first[i] - begin) * scale);
+  if (bin >= 0 && bin < d.count.length) {
+    d.count[bin]++;
+    d.byKind[bin * kinds.length + kind[i]]++;
   }
+  addCover(d.covered, begin, scale, first[i], last[i]);
 }
 
 function countCoarse(d: Density, coarse: Coarse, kinds: number, begin: number, end: number, scale: number): void {
@@ -62,7 +59,7 @@ function countCoarse(d: Density, coarse: Coarse, kinds: number, begin: number, e
   }
 }
 
-function density(index: LaneIndex, low: number, high: number, begin: number, end: number, width: number): Tile {
+function density(index: LaneIndex, window: Window, begin: number, end: number, width: number): Tile {
   const kinds = Math.max(1, index.kinds.length);
   const scale = width / (end - begin);
   const d: Density = {
@@ -73,8 +70,10 @@ function density(index: LaneIndex, low: number, high: number, begin: number, end
   const { coarse } = index;
   // Four parts for each pixel are near enough; below that the rows themselves are few.
   const fine = coarse === null || ((end - begin) / (coarse.end - coarse.begin)) * COARSE_BINS < 4 * width;
-  if (fine) countRows(d, index, low, high, begin, scale);
-  else countCoarse(d, coarse, kinds, begin, end, scale);
+  if (fine) {
+    for (const i of window.before) countRow(d, index, i, begin, scale);
+    for (let i = window.low; i < window.high; i++) countRow(d, index, i, begin, scale);
+  } else countCoarse(d, coarse, kinds, begin, end, scale);
   const covered = new Uint8Array(width);
   const kind = new Uint8Array(width);
   for (let p = 0; p < width; p++) {
@@ -98,12 +97,10 @@ export function tileOf(index: LaneIndex, begin: number, end: number, width: numb
   if (!Number.isSafeInteger(width) || width < 1 || width > TILE_WIDTH_MAX) {
     throw new RangeError(`width ${width}; expected 1 to ${TILE_WIDTH_MAX} pixels`);
   }
-  const { low, high } = window(index, begin, end);
-  if (high - low > width * ROWS_FOR_A_PIXEL) return density(index, low, high, begin, end, width);
-  // Between low and high there may be spans that end before the window: they are passed over.
-  const { last } = index;
-  let n = 0;
-  for (let i = low; i < high; i++) if (last[i] >= begin) n++;
+  const window = windowOf(index, begin, end);
+  const { before, low, high } = window;
+  const n = before.length + high - low;
+  if (n > width * ROWS_FOR_A_PIXEL) return density(index, window, begin, end, width);
   const tile: Tile = {
     ...emptyTile(index, begin, end),
     first: new Float64Array(n),
@@ -112,15 +109,13 @@ export function tileOf(index: LaneIndex, begin: number, end: number, width: numb
     kind: new Uint8Array(n),
     depth: new Uint8Array(n),
   };
-  let at = 0;
-  for (let i = low; i < high; i++) {
-    if (last[i] < begin) continue;
+  for (let at = 0; at < n; at++) {
+    const i = at < before.length ? before[at] : low + at - before.length;
     tile.first[at] = index.first[i];
-    tile.last[at] = last[i];
+    tile.last[at] = index.last[i];
     tile.row[at] = index.row[i];
     tile.kind[at] = index.kind[i];
-    tile.depth[at] = index.depth[i];
-    at++;
+    tile.depth[at] = index.depth[i] ?? 0;
   }
   return tile;
 }

@@ -86,15 +86,19 @@ function flatten(index: TraceIndex, items: readonly Item[], depth: number, zero:
   }
 }
 
-/** Throws RangeError where the fault or the walk is not there. */
-export function walkOf(index: TraceIndex, fault: number): Walk {
+/** `explain` may have the explanation at hand. Throws RangeError where the fault or the walk is not there. */
+export function walkOf(
+  index: TraceIndex,
+  fault: number,
+  explain: () => ExplainResult<FaultExplanation> = () => explainFaultOf(index, fault),
+): Walk {
   const faults = index.faultRows.length;
   const no = whyNoWalk(index.trace, faults);
   if (no !== null) throw new RangeError(no);
   if (!Number.isSafeInteger(fault) || fault < 1 || fault > faults) {
     throw new RangeError(`fault ${fault}; the trace has faults 1 to ${faults}`);
   }
-  const result = explainFaultOf(index, fault);
+  const result = explain();
   if (!result.ok) throw new RangeError(result.error);
   const { explanation: e } = result;
   const steps: WalkStep[] = [];
