@@ -4,6 +4,7 @@
  *
  *     node scripts/screenshots.mjs [FOLDER]      docs/images where no folder is named
  */
+import { spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { launchBrowser } from './browser.mjs';
@@ -22,18 +23,32 @@ const PICTURES = [
   { name: 'live', hash: 'view=live', theme: 'light' },
 ];
 
+/**
+ * @param {import('node:child_process').ChildProcessWithoutNullStreams} child
+ * @returns {Promise<string>} the address that the server prints
+ */
+function addressOf(child) {
+  return new Promise((resolve, reject) => {
+    let said = '';
+    child.stdout.on('data', (piece) => {
+      said += piece;
+      const found = /http:\S+/.exec(said);
+      if (found !== null) resolve(found[0]);
+    });
+    child.stderr.pipe(process.stderr);
+    child.on('exit', (status) => reject(new Error(`the server ended with ${status}; was it built (npm run build)?`)));
+  });
+}
+
 const folder = process.argv[2] ?? join(root, 'docs', 'images');
 mkdirSync(folder, { recursive: true });
-const { pageFiles, shippedTraces } = await import('../dist/cli/run_serve.js');
-const { serveTraces } = await import('../dist/explorer/server/backend.js');
-const { startServer } = await import('../dist/explorer/server/http_server.js');
-const traces = serveTraces(shippedTraces());
-const server = await startServer({ backend: traces.backend, page: pageFiles(), port: 0 });
+const server = spawn(process.execPath, [join(root, 'dist', 'cli', 'main.js'), 'serve']);
+const address = await addressOf(server);
 const browser = await launchBrowser();
 try {
   for (const { name, hash, theme } of PICTURES) {
     const page = await browser.newPage({ viewport: { width: WIDTH, height: HEIGHT }, colorScheme: theme });
-    await page.goto(`${server.address}#${hash}`);
+    await page.goto(`${address}#${hash}`);
     await page.waitForSelector('main .panel');
     await page.waitForLoadState('networkidle');
     // Tiles are painted in the frame behind the one in which they come.
@@ -44,6 +59,5 @@ try {
   }
 } finally {
   await browser.close();
-  await server.close();
-  await traces.close();
+  server.kill('SIGINT');
 }

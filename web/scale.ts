@@ -83,7 +83,8 @@ export function timeLabel(time: number, step: number): string {
   const digits = Math.max(0, Math.ceil(Math.log10(shown.ns / step) - 1e-9));
   // Adding nothing makes a zero of a negative one.
   const value = Number((time / shown.ns).toFixed(digits)) + 0;
-  return `${value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })} ${shown.name}`;
+  const fraction = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return `${value.toLocaleString('en', fraction)} ${shown.name}`;
 }
 
 /** A length of time as people say it. */

@@ -1,11 +1,11 @@
 /**
- * The timeline: lanes of a trace over time, on one canvas. Tiles are asked for through the cache and put in place once a
- * frame. Labels stand beside it as a list, which has the keyboard.
+ * The timeline: lanes of a trace over time, on one canvas. Tiles are asked for through the cache and put in place once
+ * a frame. Labels stand beside it as a list, which has the keyboard.
  */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { Lane, TraceBackend, TraceSummary } from '../src/explorer/api.ts';
 import { colourOf, type Theme } from './colours.ts';
-import { hitTile, LANE_HEIGHT, type Painted, paintTile } from './paint_tile.ts';
+import { type Hit, hitTile, LANE_HEIGHT, type Painted, paintTile } from './paint_tile.ts';
 import { Legend } from './panels.tsx';
 import {
   panWindow,
@@ -27,6 +27,10 @@ const PAN_SHARE = 0.15;
 const SLACK = 4;
 /** Row numbers from here on stand for no row. */
 const NO_ROW = 0xffffffff;
+
+/** What the list of lanes says of its keys. */
+const KEYS =
+  'arrows up and down choose one, left and right move in time, plus and minus zoom, n and p go from event to event';
 
 export interface TimelineProps {
   backend: TraceBackend;
@@ -143,6 +147,12 @@ function draw({ canvas, view, cache, theme, time, selected, lane }: Draw): void 
     c.stroke();
     c.setLineDash([]);
   }
+}
+
+function hitText(hit: NonNullable<Hit>): string {
+  if ('count' in hit) return `${hit.count.toLocaleString('en')} here, mostly ${hit.kind}`;
+  const length = hit.last > hit.first ? `, for ${spanText(hit.last - hit.first)}` : '';
+  return `${hit.kind}, ${timeLabel(hit.first, 1)}${length}`;
 }
 
 /** Calls `frame` once before the next repaint, however often it is asked for. */
@@ -268,11 +278,7 @@ export function Timeline(props: TimelineProps) {
       return;
     }
     const { hit } = found;
-    const text =
-      'count' in hit
-        ? `${found.lane.label}: ${hit.count.toLocaleString('en')} here, mostly ${hit.kind}`
-        : `${found.lane.label}: ${hit.kind}, ${timeLabel(hit.first, 1)}${hit.last > hit.first ? `, for ${spanText(hit.last - hit.first)}` : ''}`;
-    setHover({ x: event.offsetX, y: event.offsetY, text });
+    setHover({ x: event.offsetX, y: event.offsetY, text: `${found.lane.label}: ${hitText(hit)}` });
   };
   const up = (event: PointerEvent): void => {
     const its = drag.current;
@@ -316,6 +322,7 @@ export function Timeline(props: TimelineProps) {
 
   const tileKinds = lane === null || width === 0 ? undefined : cache.get(lane, current(), width)?.kinds;
   const chosen = trace.lanes.find(({ id }) => id === lane);
+  const shownText = `from ${timeLabel(shown.begin, 1)} to ${timeLabel(shown.end, 1)}`;
   const active = lane === null ? undefined : `${props.label}-${lane}`;
   return (
     <div class="timeline">
@@ -323,7 +330,7 @@ export function Timeline(props: TimelineProps) {
         class="lanes"
         role="listbox"
         tabIndex={0}
-        aria-label={`lanes of ${props.label}: arrows up and down choose one, left and right move in time, plus and minus zoom, n and p go from event to event`}
+        aria-label={`lanes of ${props.label}: ${KEYS}`}
         aria-activedescendant={active}
         onKeyDown={key}
       >
@@ -350,7 +357,7 @@ export function Timeline(props: TimelineProps) {
           ref={canvas}
           style={{ width: `${width}px`, height: `${AXIS_HEIGHT + trace.lanes.length * LANE_HEIGHT}px` }}
           role="img"
-          aria-label={`timeline of ${trace.label}, from ${timeLabel(shown.begin, 1)} to ${timeLabel(shown.end, 1)}; the list of lanes beside it has the keyboard`}
+          aria-label={`timeline of ${trace.label}, ${shownText}; the list of lanes beside it has the keyboard`}
           onPointerDown={down}
           onPointerMove={over}
           onPointerUp={up}

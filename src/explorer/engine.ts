@@ -1,4 +1,4 @@
-/** Traces in memory, and the answers to what a page asks of them: the one implementation of TraceBackend's questions. */
+/** Traces in memory, and the answers to what a page asks of them: the one implementation of TraceBackend. */
 import type { ExplainResult, FaultExplanation } from '../analysis/explain.ts';
 import type { Machines } from '../analysis/machines.ts';
 import type { Trace } from '../trace/store/trace_events.ts';

@@ -1,6 +1,6 @@
 /**
- * Where pages were, concluded from a trace's events alone: a migration puts its pages where it went to, read duplication
- * onto several, and a page that nothing is known of is where it was first asked for. Pages that were populated without
+ * Where pages were, concluded from a trace's events alone: a migration puts its pages where it went to, read
+ * duplication onto several, and a page that nothing is known of is where it was first asked for. Pages that were populated without
  * an event (the neighbours of a first touch) are not known of.
  */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
@@ -66,7 +66,7 @@ export function inferPages(
         const rule = rules[a.kind[row]];
         if (rule === LEAVES) continue;
         const begin = rowBegin(trace, row, axis);
-        // The driver's books change when the copy is pushed: what it says of duplicates comes behind that, on the same clock.
+        // The driver's books change when the copy is pushed, and what it says of duplicates comes behind that.
         times[n] = rule === TO_DST ? a.time[row] : begin;
         changing[n++] = row;
       }

@@ -1,6 +1,6 @@
 /** One row in words, and the rows that belong to it. */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
-import { wordAt } from '../trace/store/trace_columns.ts';
+import { type TraceColumns, wordAt } from '../trace/store/trace_columns.ts';
 import { type ColumnKey, TRACE_COLUMNS } from '../trace/store/trace_schema.ts';
 import type { RowDetail } from './api.ts';
 import { MIGRATION } from './places.ts';
@@ -63,6 +63,10 @@ export function placeOfRow(index: TraceIndex, row: number): RowDetail['place'] {
   return { allocation, block, page: page % PAGES_PER_BLOCK, pages };
 }
 
+function channelText({ arrays }: TraceColumns, row: number): string {
+  return `channel ${arrays.channel[row]}`;
+}
+
 /** One line of a row: what it is and where. */
 export function rowText(index: TraceIndex, row: number): string {
   const { columns } = index.trace;
@@ -98,7 +102,7 @@ export function rowText(index: TraceIndex, row: number): string {
     case 'eviction':
       return `eviction ${word('src')} to ${word('dst')},${at}`;
     case 'push':
-      return `push ${columns.arrays.push[row]} (${word('cause')}) on ${word('src')} channel ${columns.arrays.channel[row]}`;
+      return `push ${columns.arrays.push[row]} (${word('cause')}) on ${word('src')} ${channelText(columns, row)}`;
     default:
       return `${word('kind')},${at}`;
   }
