@@ -1,7 +1,7 @@
 /**
  * Where pages were, concluded from a trace's events alone: a migration puts its pages where it went to, read
- * duplication onto several, and a page that nothing is known of is where it was first asked for. Pages that were populated without
- * an event (the neighbours of a first touch) are not known of.
+ * duplication onto several, and a page that nothing is known of is where it was first asked for. Pages that were
+ * populated without an event (the neighbours of a first touch) are not known of.
  */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
 import type { Trace } from '../trace/store/trace_events.ts';

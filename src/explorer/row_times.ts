@@ -3,8 +3,8 @@
  *
  * In a run of the model both clocks are the virtual one. A recorded GPU's clock counts from a moment of its own, so its
  * times are put onto the CPU's axis by what must hold: nobody on the CPU notices a thing before it has happened. In
- * each tenth of a second the two clocks are as far apart as the event says that was noticed soonest. What a GPU did then
- * stands too early by that least delay, a few microseconds, and clocks that drift are followed.
+ * each tenth of a second the two clocks are as far apart as the event says that was noticed soonest. What a GPU did
+ * then stands too early by that least delay, a few microseconds, and clocks that drift are followed.
  */
 import type { Trace } from '../trace/store/trace_events.ts';
 
