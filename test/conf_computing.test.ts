@@ -19,6 +19,7 @@ import { parseProfile } from '../src/scenario/profile.ts';
 import { advanceRun, type Run, resumeRun, runCanStop, snapshotRun } from '../src/scenario/runner.ts';
 import { parseScenario, type Scenario } from '../src/scenario/scenario.ts';
 import { createSession, type SessionOptions, sessionParameters } from '../src/scenario/session.ts';
+import { copyEntries } from '../src/trace/copies.ts';
 import { logEvents } from '../src/trace/log_events.ts';
 
 const machines = loadMachines();
@@ -166,26 +167,97 @@ describe('with and without', () => {
   });
 });
 
-it('the copy routine is refused', () => {
-  const steps = [
-    access('write', 'cpu', SMALL),
-    { do: 'setCopyFrom', buffer: 'a', page: 0 },
-    { do: 'setNextCopy', buffer: 'b', page: 0 },
+/** A history with copies at once, asynchronous and armed. */
+const COPIES: Steps = [
+  access('write', 'cpu', SMALL),
+  access('write', 'gpu0', 64 * KIB),
+  { do: 'setCopyFrom', buffer: 'a', page: 2, count: 16 },
+  { do: 'setNextCopy', buffer: 'b', page: 0 },
+  { do: 'checkBytes', buffer: 'b', page: 3, sameAs: { buffer: 'a', page: 5 } },
+  { do: 'checkBytes', buffer: 'b', page: 15, sameAs: { buffer: 'a', page: 17 } },
+  { do: 'setNextCopy', buffer: 'b', page: 20, async: true },
+  { do: 'copyStatus', wait: true },
+  { do: 'checkBytes', buffer: 'b', page: 20, sameAs: { buffer: 'a', page: 2 } },
+  access('write', 'cpu', 4096, 5 * 4096),
+  { do: 'setCopyFrom', buffer: 'a', page: 5 },
+  { do: 'setNextCopy', buffer: 'b', page: 40, arm: true },
+  access('write', 'gpu0', 4096, 5 * 4096),
+  { do: 'copyStatus', wait: true },
+  { do: 'checkBytes', buffer: 'b', page: 40, value: 10 },
+  { do: 'checkBytes', buffer: 'a', page: 5, value: 13 },
+];
+
+function withCopies(machine: string, options: SessionOptions = { contents: true }): Run {
+  const allocations = [
+    { name: 'a', bytes: SMALL },
+    { name: 'b', bytes: 64 * 4096, kind: 'host' },
   ];
-  const json = {
-    name: 'copy',
-    machine: ON,
-    allocations: [
-      { name: 'a', bytes: SMALL },
-      { name: 'b', bytes: 4096, kind: 'host' },
-    ],
-    steps,
-  };
-  const parsed = parseScenario(json, machines.known);
+  const parsed = parseScenario({ name: 'copies', machine, allocations, steps: COPIES }, machines.known);
   if (!parsed.ok) throw new Error(parsed.error);
-  const one = begin(parsed.scenario, {});
-  advanceRun(one);
-  expect(one.state.error).toMatch(/steps\[2\]: .*NV_ERR_NOT_SUPPORTED: .*Confidential Computing/);
+  return begin(parsed.scenario, options);
+}
+
+describe('the copy routine', () => {
+  const what = (one: Run) =>
+    copyEntries(one.m, one.scenario.allocations).map((entry) => {
+      const { form, state, status, from, to, bytes, residentOn, snapshot, writableOn, fault, pushes } = entry;
+      return { form, state, status, from, to, bytes, residentOn, snapshot, writableOn, fault, pushes: pushes.length };
+    });
+
+  it('copies the same with and without, and everything else happens as it does without copies', () => {
+    const [on, off] = [ON, OFF].map((machine) => {
+      const one = withCopies(machine);
+      advanceRun(one);
+      return one;
+    });
+    expect([on.state.error, off.state.error]).toEqual([null, null]);
+    expect(what(on).map(({ form, pushes, bytes }) => [form, pushes, bytes])).toEqual([
+      ['immediate', 1, 65536],
+      ['async', 1, 65536],
+      ['armed', 1, 4096],
+    ]);
+    expect(what(on)).toEqual(what(off));
+    expect(whatHappened(on)).toEqual(whatHappened(off));
+    expect(contentsOf(on)).toEqual(contentsOf(off));
+    const [, , armed] = copyEntries(on.m, on.scenario.allocations);
+    const { begin: pushed = 0, end = 0 } = armed.pushes[0];
+    expect(armed.bottomHalfTime).toBeGreaterThan(end - pushed);
+    expect(armed.end).toBeGreaterThan(end);
+  });
+
+  it('puts nothing of a page into a staging buffer that anybody could read', () => {
+    const one = withCopies(ON);
+    const { contents } = one.m;
+    let pages = 0;
+    let same = 0;
+    confComputingResources(one.m).bounceWritten = (m, _gpu, buffer, page, toGpu) => {
+      if (toGpu || contents === null) return;
+      const plain = contentsWords(contents, 1, one.scenario.allocations[0].firstPage + page);
+      // A buffer that is used again holds older pages besides.
+      for (const text of buffersOf(m)[buffer].cipher.values()) {
+        const words = new Uint32Array(text.slice().buffer);
+        for (let i = 0; i < 1024; i += 4) if ([0, 1, 2, 3].every((k) => words[i + k] === plain[i + k])) same++;
+      }
+      pages++;
+    };
+    advanceRun(one);
+    expect(one.state.error).toBeNull();
+    expect(same).toBe(0);
+    expect(pages).toBe(confOf(one.m).counts.pagesToCpu);
+    const { bytes: copied } = copyEntries(one.m, one.scenario.allocations)[0];
+    expect(pages).toBeGreaterThan(copied / 4096);
+  });
+
+  it('ends with the status of a tag that does not fit', () => {
+    const one = withCopies(ON);
+    confComputingResources(one.m).bounceWritten = (m, _gpu, buffer, page, toGpu) => {
+      if (!toGpu && page === 9) (buffersOf(m)[buffer].tag.get(page) as Uint8Array)[15] ^= 0x80;
+    };
+    advanceRun(one);
+    expect(one.state.error).toMatch(/steps\[3\]: setNextCopy failed with NV_ERR_INVALID_DATA/);
+    expect(what(one)[0]).toMatchObject({ state: 'ended', status: 'NV_ERR_INVALID_DATA', bytes: 7 * 4096 });
+    expect(one.m.globalStatus).toBe(NV_ERR_INVALID_DATA);
+  });
 });
 
 it('a profile with peers cannot have it', () => {
@@ -275,14 +347,18 @@ describe('IVs', () => {
     ['a limit that a channel reaches again and again', 2 ** 32 - 20, true],
     ['the highest limit', 0xfffffffe, true],
   ])('are never used twice under a key, with %s', (_name, limit, rotates) => {
-    const { used, aead } = watchedCipher();
-    const parameters = { uvm_conf_computing_channel_iv_rotation_limit: limit };
-    const one = run(ON, bytes, steps, { contents: true, aead, parameters });
-    const { pagesToGpu, pagesToCpu, ivRotations } = confOf(one.m).counts;
-    expect(used).toHaveLength(pagesToGpu + pagesToCpu);
-    expect(new Set(used).size).toBe(used.length);
-    expect(ivRotations > 0).toBe(rotates);
-    expect([one.state.error, one.state.mismatches, one.m.globalStatus]).toEqual([null, 0, NV_OK]);
+    for (const copies of [false, true]) {
+      const { used, aead } = watchedCipher();
+      const parameters = { uvm_conf_computing_channel_iv_rotation_limit: limit };
+      const options = { contents: true, aead, parameters };
+      const one = copies ? withCopies(ON, options) : begin(scenarioOf(ON, bytes, steps), options);
+      advanceRun(one);
+      const { pagesToGpu, pagesToCpu, ivRotations } = confOf(one.m).counts;
+      expect(used).toHaveLength(pagesToGpu + pagesToCpu);
+      expect(new Set(used).size).toBe(used.length);
+      expect(ivRotations > 0).toBe(rotates);
+      expect([one.state.error, one.state.mismatches, one.m.globalStatus]).toEqual([null, 0, NV_OK]);
+    }
   });
 });
 

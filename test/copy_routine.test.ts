@@ -236,6 +236,7 @@ describe('effects', () => {
       end: first.end,
       pushes: [push(first)],
       fault: { step: 3, gpu: 'gpu0', page: 'migrated' },
+      bottomHalfTime: 2,
       pageTablePush: expect.objectContaining({ gpu: 'gpu0' }),
       replay: expect.objectContaining({ gpu: 'gpu0' }),
     });

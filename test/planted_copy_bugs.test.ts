@@ -1,11 +1,14 @@
 /** The checks of the random histories with copies catch bugs of the copy routine: each one planted here must show. */
 import { describe, expect, it } from 'vitest';
+import type { CopyBounce, CopyRecord } from '../src/model/copy_routine/types.ts';
 import { METHOD_COPY_OUT, METHOD_WORDS } from '../src/model/gpu/methods.ts';
 import type { Model, Seams } from '../src/model/state.ts';
+import { confComputingOf, dmaBufferFree } from '../src/model/uvm/conf_computing.ts';
 import { PURPOSE_COPY_OUT } from '../src/model/uvm/push.ts';
 import type { ServiceBlockContext } from '../src/model/uvm/va_block_types.ts';
 import type { Why } from '../src/model/why.ts';
-import { checkCopySeed } from './histories/copies.ts';
+import { withConfidentialComputing } from './histories/check.ts';
+import { checkCopySeed, type HistoryChange } from './histories/copies.ts';
 
 const SEEDS_MAX = 300;
 /** Words of a pending entry and of a ring entry, as gpu/host.ts lays them out. */
@@ -141,12 +144,51 @@ const PLANTS: Readonly<Record<string, (m: Model) => void>> = {
   },
 };
 
+/** Calls `act` with the staging buffers of a copy right after a push that encrypts for it was ended. */
+function afterEncryption(m: Model, act: (record: CopyRecord, bounce: CopyBounce) => void): void {
+  observe(m, (before) => ({
+    copyStage: (token, stage, time, detail) => {
+      before.copyStage?.(token, stage, time, detail);
+      const record = m.vaSpaces[0].copy.records[token - 1];
+      const bounce = record?.bounces[record.bounces.length - 1];
+      if (stage === 'push' && record !== undefined && bounce !== undefined) act(record, bounce);
+    },
+  }));
+}
+
+/** Bugs that need Confidential Computing. */
+const SECURE_PLANTS: Readonly<Record<string, (m: Model) => void>> = {
+  'a staging buffer is not given back': (m) => {
+    afterEncryption(m, (record) => {
+      record.bounces = [];
+    });
+  },
+  'a staging buffer is given back while it is still needed': (m) => {
+    afterEncryption(m, (_record, { gpu, buffer }) => dmaBufferFree(m, gpu, buffer, null));
+  },
+  'the pages are decrypted to the page behind their own': (m) => {
+    afterEncryption(m, (_record, bounce) => {
+      bounce.startPage++;
+    });
+  },
+  'the last page is not decrypted': (m) => {
+    afterEncryption(m, (_record, bounce) => {
+      bounce.pages.pop();
+    });
+  },
+  'the IV of a page is that of another': (m) => {
+    afterEncryption(m, (_record, { gpu, buffer, pages }) => {
+      confComputingOf(m.gpus[gpu].channelManager).dma.buffers[buffer].decryptIv[pages[0]]++;
+    });
+  },
+};
+
 /** First seed that fails with the bug and passes without it, and what it says. */
-function firstCatch(plant: (m: Model) => void): string | null {
+function firstCatch(plant: (m: Model) => void, change?: HistoryChange): string | null {
   for (let seed = 1; seed <= SEEDS_MAX; seed++) {
-    const failure = checkCopySeed(seed, new Map(), plant);
+    const failure = checkCopySeed(seed, new Map(), plant, change);
     if (failure === null) continue;
-    return checkCopySeed(seed, new Map()) === null ? failure : null;
+    return checkCopySeed(seed, new Map(), undefined, change) === null ? failure : null;
   }
   return null;
 }
@@ -155,6 +197,14 @@ describe('planted bugs of the copy routine', () => {
   for (const [name, plant] of Object.entries(PLANTS)) {
     it(`${name}: caught`, { timeout: 120_000 }, () => {
       const caught = firstCatch(plant);
+      if (process.env['COPY_PLANTS'] !== undefined) console.log(`${name}: ${caught}`);
+      expect(caught).not.toBeNull();
+    });
+  }
+
+  for (const [name, plant] of Object.entries(SECURE_PLANTS)) {
+    it(`${name}, with Confidential Computing: caught`, { timeout: 120_000 }, () => {
+      const caught = firstCatch(plant, withConfidentialComputing);
       if (process.env['COPY_PLANTS'] !== undefined) console.log(`${name}: ${caught}`);
       expect(caught).not.toBeNull();
     });

@@ -74,6 +74,19 @@ it('counts what crosses the link, not what is copied in place', () => {
   expect(verdictOf(comparison)?.ofExplicit).toBeNull();
 });
 
+it('has no explicit copy with Confidential Computing, whose cost is not known', () => {
+  const json = { ...scenario([WRITE, GPU_READ]), machine: 'h100-cc' };
+  const result = compareCopies(json, { page: 16, count: 16 }, machines);
+  if (!result.ok) throw new Error(result.error);
+  const { comparison } = result;
+  const refused = comparison.ways.flatMap((one) => ('refused' in one ? [[one.way, one.refused]] : []));
+  expect(refused).toEqual(
+    ['explicit copy, pinned', 'explicit copy'].map((way) => [way, expect.stringContaining('Confidential Computing')]),
+  );
+  expect(of(comparison, 'copy routine')).toMatchObject({ linkBytes: 65536, gpuFaults: 0, resident: { gpu0: 16 } });
+  expect(verdictOf(comparison)).toMatchObject({ ofExplicit: null, bothStay: true });
+});
+
 describe('the choice of pages', () => {
   it('is the first that live on a GPU, as many as follow', () => {
     const some = { on: 'gpu0', do: 'read', buffer: 'a', pages: [32] };

@@ -28,7 +28,9 @@ function stageText(moment: CopyMoment & { kind: 'stage' }, form: string): string
         ? `B is managed: a stage of the kernel's, ${pages}`
         : `B is pinned writable, ${pages}`;
     case 'mapped':
-      return `the GPUs are kept, and B is mapped for DMA on ${counted(Number(moment.detail['gpus']), 'GPU')}`;
+      return Number(moment.detail['gpus']) === 0
+        ? 'the GPUs are kept; none of them can reach B'
+        : `the GPUs are kept, and B is mapped for DMA on ${counted(Number(moment.detail['gpus']), 'GPU')}`;
     case 'listed':
       return form === 'armed' ? 'armed: the copy waits for its fault' : 'the copy is on the list of its VA space';
     case 'claimed':
@@ -39,9 +41,13 @@ function stageText(moment: CopyMoment & { kind: 'stage' }, form: string): string
     case 'cpu':
       return `the CPU copies, or writes zeros: ${pages}`;
     case 'wait':
-      return 'waits for the pushes, with no lock of the VA space or block held';
+      return moment.detail['how'] === 'bottom half'
+        ? 'the bottom half waits for the push, with the block locked'
+        : 'waits for the pushes, with no lock of the VA space or block held';
     case 'waited':
       return 'the pushes are done';
+    case 'decrypted':
+      return `the CPU decrypts what the GPU put into staging buffers: ${pages}`;
     case 'staged':
       return `the stage is copied to B: ${pages}`;
     case 'queued':
@@ -118,6 +124,8 @@ export function copyExplanationText(e: CopyExplanation, style: TextStyle = PLAIN
   }
   if (copy.form === 'armed') {
     b.lines.push(`  snapshot    ${copy.snapshot ? 'yes: B holds the value of the moment of the fault' : 'no'}`);
+    const lengthened = ((copy.bottomHalfTime ?? 0) / 1000).toFixed(3);
+    b.lines.push(`  bottom half busy with it for ${lengthened} µs`);
   }
   b.lines.push('');
   b.lines.push(`        µs  since ${(zero / 1000).toFixed(3)} µs of the run`);

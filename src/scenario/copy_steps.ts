@@ -53,7 +53,6 @@ const REFUSALS: Readonly<Record<number, string>> = {
   25: 'an asynchronous copy goes to host memory alone',
   30: 'an armed copy is of one page and goes to host memory alone',
   31: 'a copy is armed already, and there can be one',
-  49: 'with Confidential Computing no GPU can write to memory of a program',
 };
 
 function byteAddress(run: Run, buffer: number, page: number): bigint {

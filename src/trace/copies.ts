@@ -53,6 +53,8 @@ export interface CopyEntry {
   fault?: { step: number; gpu: string; page: 'migrated' | 'mapped' | 'stale' | 'cancelled' };
   pageTablePush?: CopyPushEntry | null;
   replay?: CopyPushEntry | null;
+  /** Armed: ns that the bottom half was busy with the copy; 0 before. */
+  bottomHalfTime?: number;
 }
 
 function placeOf(page: number, allocations: readonly Allocation[]): CopyPlace {
@@ -112,6 +114,7 @@ function copyEntry(record: CopyRecord, allocations: readonly Allocation[], now: 
   if (record.gpu >= 0) entry.fault = faultOf(record);
   entry.pageTablePush = record.pageTablePush === null ? null : pushEntry(record.pageTablePush);
   entry.replay = record.replay === null ? null : pushEntry(record.replay);
+  entry.bottomHalfTime = record.bottomHalfTime;
   return entry;
 }
 

@@ -22,6 +22,7 @@ import {
 } from '../../src/model/uvm/tools.ts';
 import { vaSpaceMmap } from '../../src/model/uvm/va_space.ts';
 import type { Why } from '../../src/model/why.ts';
+import { toyCipher } from './toy_cipher.ts';
 
 /** Every cost is 1 ns, but for those that decide who comes first. */
 const COSTS = {
@@ -43,11 +44,13 @@ export interface FaultMachineOptions {
   parameters?: Record<string, unknown>;
   costs?: Partial<Costs>;
   why?: Why;
+  /** Without peers and remote mappings; encryption is toyCipher's. */
+  confidentialComputing?: boolean;
 }
 
 /** A machine with `entries` slots in its fault buffer (default 2048), checks on, and 64 MiB managed from BASE on. */
 export function createFaultMachine(options: FaultMachineOptions = {}): Model {
-  const { entries = 2048, gpus = 1, parameters = {}, costs = {}, why } = options;
+  const { entries = 2048, gpus = 1, parameters = {}, costs = {}, why, confidentialComputing = false } = options;
   const spec: MachineSpec = {
     name: 'test',
     driver: '580',
@@ -59,10 +62,16 @@ export function createFaultMachine(options: FaultMachineOptions = {}): Model {
     gpcs: 8,
     vidmemBytes: 2 ** 37,
     copyEngines: 8,
+    confidentialComputing,
   };
-  const parsed = parseModuleParameters(parameters, entries);
+  const parsed = parseModuleParameters(parameters, entries, confidentialComputing);
   assert(parsed.ok, 'bad test parameters');
-  const m = createModel(spec, parsed.params, { ...COSTS, ...costs }, { verify: true, why: why ?? null });
+  const m = createModel(
+    spec,
+    parsed.params,
+    { ...COSTS, ...costs },
+    { verify: true, why: why ?? null, aead: toyCipher },
+  );
   assert(vaSpaceMmap(m.vaSpaces[0], BASE, 16384, 0) === NV_OK, 'managed memory for the tests');
   return m;
 }

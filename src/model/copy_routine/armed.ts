@@ -4,7 +4,8 @@
  * one comparison while nothing is armed.
  *
  * The fault goes on as if nobody had copied: a push of copies is only one more entry of the block's tracker, which the
- * page-table push acquires, and which joins the batch's tracker for the replay.
+ * page-table push acquires, and which joins the batch's tracker for the replay. With Confidential Computing the bottom
+ * half waits for that push and decrypts before it goes on.
  */
 import { assert } from '../../base/assert.ts';
 import { maskDifference, maskNextSet, maskTest } from '../../base/page_mask.ts';
@@ -40,6 +41,7 @@ import {
 import type { VaSpace } from '../uvm/va_range_types.ts';
 import { vaRangeFind } from '../uvm/va_space.ts';
 import { copyBlockLocked } from './block_copy.ts';
+import { copyBouncesWaitLocked } from './conf_computing.ts';
 import { copyClaim, copyPushOf, copyScheduleCleanup, copyStage } from './record.ts';
 import { COPY_ENDED, COPY_RUNNING, type CopyRecord, HOW_MAPPED, HOW_MIGRATED, HOW_STALE } from './types.ts';
 
@@ -51,7 +53,7 @@ export function copyArmedInit(m: Model): void {
   if (m.copyRoutine.watched.length > 0) m.res.seams.pushEnded = copyPushEnded;
 }
 
-/** Makes the copy of a claimed record and hands the record over to its pushes, or to the queue when it has none. */
+/** Makes the copy of a claimed record; its pushes let go of it later, or the queue when none of them will. */
 function copyClaimed(
   m: Model,
   record: CopyRecord,
@@ -67,7 +69,10 @@ function copyClaimed(
   record.how = how;
   record.gpu = gpu;
   copyStage(m, record, 'claimed', { page: record.fromPage, gpu });
+  const begin = m.k.now;
   record.status = copyBlockLocked(m, record, block, page, page + 1, 0, source);
+  if (record.status === NV_OK) record.status = copyBouncesWaitLocked(m, record);
+  record.bottomHalfTime = m.k.now - begin;
   record.residentOn = source;
   if (record.status === NV_OK) {
     record.bytes = PAGE_SIZE;
@@ -75,7 +80,7 @@ function copyClaimed(
   }
   m.copyRoutine.watched.push(block.range.space.id, record.token);
   m.res.seams.pushEnded = copyPushEnded;
-  if (record.pushes.length === 0) copyScheduleCleanup(m, block.range.space, record);
+  if (record.pendingPushes === 0) copyScheduleCleanup(m, block.range.space, record);
 }
 
 /** Pages that faults brought into the service with residency `id`, without the prefetch tree's: into C_EXTRA. */

@@ -1,5 +1,6 @@
 /**
- * The copy inside one block, under its lock: out of the CPU's memory by the CPU, out of a GPU's by a push on that GPU.
+ * The copy inside one block, under its lock: out of the CPU's memory by the CPU, out of a GPU's by a push on that GPU,
+ * which with Confidential Computing encrypts into a staging buffer (conf_computing.ts).
  * It changes no residency, no mapping and no heuristic, and leaves no event: only channels move on, and the block's
  * tracker holds what was pushed.
  */
@@ -12,9 +13,11 @@ import { PURPOSE_COPY_OUT, type Push, pushBeginAcquire, pushCopyOut, pushEnd } f
 import { NV_OK } from '../uvm/status.ts';
 import { trackerAddPush, trackerWait } from '../uvm/tracker.ts';
 import { pageAuthorizedProcessors, pageClosestResident } from '../uvm/va_block.ts';
+import { secureCopyBegin, secureCopyPages } from '../uvm/va_block_conf_computing.ts';
 import { gpuChunkPages } from '../uvm/va_block_copy.ts';
 import { isBlockPhysContig } from '../uvm/va_block_pte.ts';
 import { PROT_READ_WRITE, type VaBlock } from '../uvm/va_block_types.ts';
+import { copyBounceAdd } from './conf_computing.ts';
 import { copyPushAttach, copyPushOf, copyRecordTime, copyStage } from './record.ts';
 import type { CopyRecord } from './types.ts';
 
@@ -109,13 +112,25 @@ function copyByGpu(
   sources: Sources,
   gpuId: number,
 ): number {
-  const push = pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_GPU_TO_CPU, PURPOSE_COPY_OUT, block.tracker);
+  const secure =
+    m.res.confComputing === null ? null : secureCopyBegin(m, block.tracker, CPU_ID, gpuId, PURPOSE_COPY_OUT);
+  const push =
+    secure === null
+      ? pushBeginAcquire(m, gpuId - 1, CHANNEL_TYPE_GPU_TO_CPU, PURPOSE_COPY_OUT, block.tracker)
+      : secure.push;
   if (push.status !== NV_OK) return push.status;
-  pushRuns(m, push, record, block, first, at, sources, gpuId);
-  copyPushAttach(m, block.range.space, record, push);
+  if (secure === null) {
+    pushRuns(m, push, record, block, first, at, sources, gpuId);
+    copyPushAttach(m, block.range.space, record, push);
+  } else {
+    for (const [i, source] of sources.entries()) {
+      if (source === gpuId) secureCopyPages(m, secure, block.startPage, first + i, first + i + 1);
+    }
+  }
   const acquires = push.acquires.slice(0, 2 * Math.min(push.acquireCount, push.acquires.length / 2));
   pushEnd(m, push);
   trackerAddPush(block.tracker, push);
+  if (secure !== null) copyBounceAdd(record, secure, block.startPage);
   copyStage(m, record, 'push', { pages: sources.length, acquires: Array.from(acquires) });
   record.pushes.push(copyPushOf(push));
   copyRecordTime(record, push.start, push.finish);

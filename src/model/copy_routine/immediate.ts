@@ -1,6 +1,7 @@
 /**
  * The immediate form, and the asynchronous one, which returns before its pushes are done. Works block by block, one
- * block lock at a time in the order of addresses, and waits only when no lock is held.
+ * block lock at a time in the order of addresses, and waits only when no lock is held. With Confidential Computing both
+ * wait, and a long copy several times: whenever it holds as many staging buffers as it may.
  */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../../base/units.ts';
 import { LOCK_ORDER_VA_BLOCK, lockAcquire, lockRelease } from '../kernel/lock.ts';
@@ -12,6 +13,7 @@ import { NV_ERR_INVALID_ADDRESS, NV_OK } from '../uvm/status.ts';
 import type { VaSpace } from '../uvm/va_range_types.ts';
 import { vaBlockFind, vaRangeFind } from '../uvm/va_space.ts';
 import { copyBlockLocked, copyZero } from './block_copy.ts';
+import { type Arrival, COPY_BOUNCES_MAX, copyBouncesFinish } from './conf_computing.ts';
 import { copyRelease, copyStage, copyWait } from './record.ts';
 import { COPY_DONE, COPY_ENDED, type CopyRecord } from './types.ts';
 import { userCopyStaged, userPin, userStage } from './user_memory.ts';
@@ -32,12 +34,13 @@ export function copyTakeDestination(m: Model, record: CopyRecord, staged: boolea
   copyStage(m, record, 'destination', { pages: m.k.pins[record.pin].frames.length, how: staged ? 'stage' : 'pin' });
 }
 
-/** Keeps the registered GPUs and maps the destination for DMA on them. */
+/** Keeps the registered GPUs and maps the destination for DMA on them, where they can reach it at all. */
 export function copyMapForGpus(m: Model, space: VaSpace, record: CopyRecord): void {
   record.retainedGpus = space.registeredGpus;
-  record.mappedGpus = space.registeredGpus;
-  m.k.now += m.cost.copyDmaMap * gpuCount(space.registeredGpus);
-  copyStage(m, record, 'mapped', { gpus: gpuCount(space.registeredGpus) });
+  record.mappedGpus = m.res.confComputing === null ? space.registeredGpus : 0;
+  const mapped = gpuCount(record.mappedGpus);
+  m.k.now += m.cost.copyDmaMap * mapped;
+  copyStage(m, record, 'mapped', { gpus: mapped });
 }
 
 /** Copies the part of a block that the copy covers from `page` on; returns a driver status. */
@@ -72,18 +75,27 @@ interface Progress {
   pushes: number;
 }
 
-/** Hands over everything under the VA-space lock, up to the first error, which is the record's status afterwards. */
-function copyAllBlocks(m: Model, space: VaSpace, record: CopyRecord): Progress[] {
-  const progress: Progress[] = [];
+/**
+ * Hands over everything from `page` on under the VA-space lock, up to the first error, which is the record's status
+ * afterwards, or until the staging buffers must be emptied. Returns the first page that was not handed over.
+ */
+function copyBlocks(m: Model, space: VaSpace, record: CopyRecord, page: number, progress: Progress[]): number {
   const outer = record.fromPage + record.pages;
-  for (let page = record.fromPage; page < outer; ) {
-    const end = Math.min(outer, blockEnd(space, page));
-    record.status = copyOfBlock(m, space, record, page, end);
-    if (record.status !== NV_OK) break;
+  for (let next = page; next < outer; ) {
+    if (record.bounces.length >= COPY_BOUNCES_MAX) return next;
+    const end = Math.min(outer, blockEnd(space, next));
+    record.status = copyOfBlock(m, space, record, next, end);
+    if (record.status !== NV_OK) return next;
     progress.push({ bytes: (end - record.fromPage) * PAGE_SIZE, pushes: record.pushes.length });
-    page = end;
+    next = end;
   }
-  return progress;
+  return outer;
+}
+
+/** Waits for the pushes, and decrypts what they brought into staging buffers. */
+function* copyArrive(m: Model, record: CopyRecord): Generator<number, Arrival, void> {
+  const waited = yield* copyWait(m, record);
+  return copyBouncesFinish(m, record, waited);
 }
 
 /** Bytes of the longest prefix whose pushes are all done. */
@@ -110,20 +122,27 @@ export function* copyImmediate(
   record: CopyRecord,
   wait: boolean,
 ): Generator<number, number, void> {
+  const progress: Progress[] = [];
   vaSpaceLockRead(m, space);
   copyMapForGpus(m, space, record);
-  const progress = copyAllBlocks(m, space, record);
+  let page = copyBlocks(m, space, record, record.fromPage, progress);
   vaSpaceUnlockRead(m, space);
   const submitted = progress.length === 0 ? 0 : progress[progress.length - 1].bytes;
   if (!wait && record.status === NV_OK && record.pushes.length > 0) {
     record.bytes = submitted;
     return NV_OK;
   }
-  const status = yield* copyWait(m, record);
-  if (record.status === NV_OK) record.status = status;
+  let arrival = yield* copyArrive(m, record);
+  while (record.status === NV_OK && arrival.status === NV_OK && page < record.fromPage + record.pages) {
+    vaSpaceLockRead(m, space);
+    page = copyBlocks(m, space, record, page, progress);
+    vaSpaceUnlockRead(m, space);
+    arrival = yield* copyArrive(m, record);
+  }
+  if (record.status === NV_OK) record.status = arrival.status;
   // Errors of a GPU that the channel does not report show here (ECC); the model has none but the driver's own.
   if (record.status === NV_OK) record.status = m.globalStatus;
-  record.bytes = completedPrefix(m, record, progress);
+  record.bytes = Math.min(completedPrefix(m, record, progress), (arrival.missing - record.fromPage) * PAGE_SIZE);
   if (record.staged) {
     const copied = yield* userCopyStaged(m, record, record.bytes);
     copyStage(m, record, 'staged', { pages: record.pages });

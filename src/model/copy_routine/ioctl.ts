@@ -15,7 +15,6 @@ import {
   NV_ERR_INVALID_ADDRESS,
   NV_ERR_INVALID_ARGUMENT,
   NV_ERR_INVALID_STATE,
-  NV_ERR_NOT_SUPPORTED,
   NV_ERR_OBJECT_NOT_FOUND,
   NV_ERR_STATE_IN_USE,
   NV_OK,
@@ -215,7 +214,9 @@ function* startCopy(
   copyRecordAdd(space, record);
   copyStage(m, record, 'listed');
   copyUnlock(m, space);
-  return yield* copyImmediate(m, space, record, form === FORM_IMMEDIATE);
+  // With Confidential Computing the CPU decrypts, so the asynchronous form waits too: its token is done already.
+  const wait = form === FORM_IMMEDIATE || m.res.confComputing !== null;
+  return yield* copyImmediate(m, space, record, wait);
 }
 
 /** UVM_SET_NEXT_COPY_ADDRESS: stores B and starts. */
@@ -224,7 +225,6 @@ function* setNextCopyAddress(m: Model, space: VaSpace, mm: number, view: DataVie
   const flags = view.getUint32(8, true);
   const { copy } = space;
   if ((flags & ~(NEXT_COPY_ARM | NEXT_COPY_ASYNC)) !== 0) return refuse(m, 9, NV_ERR_INVALID_ARGUMENT);
-  if (m.res.confComputing !== null) return refuse(m, 49, NV_ERR_NOT_SUPPORTED);
   const armed = (flags & NEXT_COPY_ARM) !== 0;
   if (!armed && copy.fromPages === 0) return refuse(m, 11, NV_ERR_INVALID_STATE);
   if (armed && copy.armed !== 0) return refuse(m, 31, NV_ERR_STATE_IN_USE);

@@ -2,6 +2,7 @@
  * The life of a copy: its record, what it holds, and when it lets go. The callback of a push may run late and with the
  * channel locked, so all it does is to queue an item; the item's thread unmaps, unpins and releases.
  */
+import { assert } from '../../base/assert.ts';
 import { contentsForget } from '../gpu/contents.ts';
 import { LOCK_ORDER_LEAF, lockAcquire, lockRelease } from '../kernel/lock.ts';
 import { mmUnpin } from '../kernel/mm.ts';
@@ -77,6 +78,8 @@ export function createCopyRecord(m: Model, space: VaSpace, form: number, mm: num
     gpu: -1,
     pageTablePush: null,
     replay: null,
+    bottomHalfTime: 0,
+    bounces: [],
     pin: -1,
     staged: false,
     mappedGpus: 0,
@@ -151,6 +154,7 @@ function cleanupItem(m: Model, data: number): undefined {
 
 /** Unmaps, unpins dirty and releases the GPUs. The copy is over. */
 export function copyRelease(m: Model, record: CopyRecord): void {
+  assert(record.bounces.length === 0, 'a copy that is over holds no staging buffers');
   if (record.state === COPY_RUNNING) record.state = record.status === NV_OK ? COPY_DONE : COPY_ENDED;
   record.mappedGpus = 0;
   const frames = record.pin < 0 ? 0 : m.k.pins[record.pin].frames.length;
@@ -165,9 +169,13 @@ export function copyRelease(m: Model, record: CopyRecord): void {
   copyStage(m, record, 'released', { pages: frames });
 }
 
-/** The state as COPY_STATUS tells it: a copy is done when its channels' completed values say so. */
+/**
+ * The state as COPY_STATUS tells it: a copy is done when its channels' completed values say so, and nothing that they
+ * brought is left to decrypt.
+ */
 export function copyState(m: Model, record: CopyRecord): number {
   if (record.state !== COPY_RUNNING) return record.state;
+  if (record.bounces.length > 0) return COPY_RUNNING;
   for (const push of record.pushes) {
     if (!channelIsValueCompleted(m, push.channel, push.value)) return COPY_RUNNING;
   }

@@ -35,6 +35,19 @@ export interface CopyPush {
   end: number;
 }
 
+/** With Confidential Computing: a staging buffer into which a push of a copy encrypts pages of one block. */
+export interface CopyBounce {
+  /** Index of the GPU, and the number of the buffer in its pool. */
+  gpu: number;
+  buffer: number;
+  /** The push that encrypts. */
+  channel: number;
+  value: number;
+  /** First page of the block, and the pages that are encrypted, ascending and counted from there. */
+  startPage: number;
+  pages: number[];
+}
+
 /** One copy: its request, what it holds while it lasts, and what is known of it afterwards. */
 export interface CopyRecord {
   /** Index in `CopySpace.records` + 1. */
@@ -71,6 +84,10 @@ export interface CopyRecord {
   gpu: number;
   pageTablePush: CopyPush | null;
   replay: CopyPush | null;
+  /** Armed: how long the bottom half was busy with the copy, ns: its submission, and all that it waited for. */
+  bottomHalfTime: number;
+  /** Staging buffers that are not decrypted yet: none is left when the copy is over. */
+  bounces: CopyBounce[];
   /** Held until the copy is over: pinned memory or stage (a slot of Kernel.pins, or -1), GPUs that map it, GPUs. */
   pin: number;
   staged: boolean;
@@ -122,10 +139,12 @@ export type CopyStage =
   | 'cpu'
   /** A push that copies was ended. */
   | 'push'
-  /** Waiting begins, with no lock held. */
+  /** Waiting begins, with no lock held; with Confidential Computing also in a bottom half, with the block locked. */
   | 'wait'
   /** The pushes are done as far as the waiter knows. */
   | 'waited'
+  /** With Confidential Computing: the CPU decrypted what the pushes brought. */
+  | 'decrypted'
   /** The stage was copied to B. */
   | 'staged'
   /** The push's callback queues the item that lets go. */

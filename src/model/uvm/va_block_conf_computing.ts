@@ -17,6 +17,7 @@ import {
   confComputingOf,
   cpuDecrypt,
   cpuEncrypt,
+  type Decrypted,
   dmaBufferAlloc,
   dmaBufferFree,
   logGpuEncryption,
@@ -25,7 +26,6 @@ import { globalSetFatalError } from './gpu_semaphore.ts';
 import { CPU_ID } from './processors.ts';
 import {
   failedPush,
-  PURPOSE_COPY,
   PURPOSE_TOOLS,
   type Push,
   pushBeginAcquire,
@@ -51,7 +51,13 @@ export interface SecureBlockCopy {
  * Begins the push of a copy between the CPU and a GPU; it starts after the tracker, the block's. Where the push has a
  * status other than NV_OK, nothing was begun.
  */
-export function secureCopyBegin(m: Model, tracker: Tracker, destination: number, source: number): SecureBlockCopy {
+export function secureCopyBegin(
+  m: Model,
+  tracker: Tracker,
+  destination: number,
+  source: number,
+  purpose: number,
+): SecureBlockCopy {
   const toGpu = source === CPU_ID;
   const gpuId = toGpu ? destination : source;
   const local = trackerInitFrom(tracker);
@@ -59,7 +65,7 @@ export function secureCopyBegin(m: Model, tracker: Tracker, destination: number,
   const waited = toGpu ? trackerWait(m, local) : NV_OK;
   const type = toGpu ? CHANNEL_TYPE_CPU_TO_GPU : CHANNEL_TYPE_GPU_TO_CPU;
   const push =
-    waited === NV_OK ? pushBeginAcquire(m, gpuId - 1, type, PURPOSE_COPY, local) : failedPush(m, gpuId - 1, waited);
+    waited === NV_OK ? pushBeginAcquire(m, gpuId - 1, type, purpose, local) : failedPush(m, gpuId - 1, waited);
   if (push.status !== NV_OK) dmaBufferFree(m, gpuId - 1, buffer, null);
   return { push, toGpu, gpuId, buffer, encrypted: [] };
 }
@@ -103,16 +109,23 @@ export function secureCopyFinish(m: Model, copy: SecureBlockCopy, startPage: num
   return status;
 }
 
+/**
+ * Decrypts a page of a staging buffer that a push of the channel, which is done, has put there. A tag that does not fit
+ * is a fatal error of the driver.
+ */
+export function secureCopyDecrypt(m: Model, channelId: number, buffer: number, page: number): Decrypted {
+  const channel = channelGet(m, channelId);
+  const { decryptIv } = confComputingOf(m.gpus[channel.gpu].channelManager).dma.buffers[buffer];
+  const decrypted = cpuDecrypt(m, channel, buffer, page, decryptIv[page], PAGE_SIZE);
+  if (decrypted.status !== NV_OK) globalSetFatalError(m, decrypted.status);
+  return decrypted;
+}
+
 function decryptPages(m: Model, copy: SecureBlockCopy, startPage: number): number {
-  const { push, gpuId, buffer } = copy;
-  const channel = channelGet(m, push.channel);
-  const { decryptIv } = confComputingOf(m.gpus[gpuId - 1].channelManager).dma.buffers[buffer];
+  const { push, buffer } = copy;
   for (const page of copy.encrypted) {
-    const { status, plain } = cpuDecrypt(m, channel, buffer, page, decryptIv[page], PAGE_SIZE);
-    if (status !== NV_OK) {
-      globalSetFatalError(m, status);
-      return status;
-    }
+    const { status, plain } = secureCopyDecrypt(m, push.channel, buffer, page);
+    if (status !== NV_OK) return status;
     if (m.contents !== null && plain !== null) {
       m.contents.pages[CPU_ID].set(startPage + page, new Uint32Array(plain.slice().buffer));
     }

@@ -323,7 +323,8 @@ function copyBetween(
   }
   const contiguous = isBlockPhysContig(block, source) && isBlockPhysContig(block, destination);
   context.allInvolvedProcessors |= (1 << destination) | (1 << source);
-  const secure = m.res.confComputing === null ? null : secureCopyBegin(m, block.tracker, destination, source);
+  const secure =
+    m.res.confComputing === null ? null : secureCopyBegin(m, block.tracker, destination, source, PURPOSE_COPY);
   const push = secure === null ? copyBeginPush(m, block, destination, source) : secure.push;
   if (push.status !== NV_OK) {
     context.status = push.status;
