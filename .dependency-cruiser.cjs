@@ -65,7 +65,7 @@ module.exports = {
       comment: 'What src/ needs at run time belongs in "dependencies" of package.json.',
       severity: 'error',
       from: { path: '^src/', pathNot: TEST },
-      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['npm'] },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['npm', 'npm-peer'] },
     },
     {
       name: 'no-cycles',

@@ -4,6 +4,7 @@ import { loadMachines } from '../analysis/machines.ts';
 import { scenarioName } from '../scenario/scenario.ts';
 import { type CaseEntry, type CaseLine, readCases } from '../trace/case_file.ts';
 import { RECORDING_SUFFIX, readRecordingHeader } from '../trace/recording_file.ts';
+import { TRACE_SUFFIX } from '../trace/store/trace_schema.ts';
 import { UsageError } from './command.ts';
 import { colorsFor } from './text.ts';
 
@@ -46,6 +47,19 @@ export function checkOutput(output: string, files: readonly string[], option = '
     if (realpathSync(file) === real)
       throw new UsageError(`--${option} ${output}: is one of the files to read; name another`);
   }
+}
+
+/** Refuses the name of a file that is there. */
+export function refuseExisting(option: string, path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile()) {
+    throw new UsageError(`${option} ${path}: exists already; name another file, or add --overwrite`);
+  }
+}
+
+/** Refuses a name for a trace that is not read as one. */
+export function checkTraceName(option: string, path: string): void {
+  if (path.endsWith(TRACE_SUFFIX) || path.startsWith('/dev/')) return;
+  throw new UsageError(`${option} ${path}: the name of a trace ends in ${TRACE_SUFFIX}`);
 }
 
 /** Where an entry stands, for messages. */

@@ -8,7 +8,10 @@ import { registerCopy, registerPeek, registerPoke } from './copy.ts';
 import { registerDemo } from './demo.ts';
 import { registerDoctor } from './doctor.ts';
 import { registerExplain } from './explain.ts';
+import { registerExport } from './export.ts';
+import { registerImport } from './import.ts';
 import { registerParameters } from './parameters.ts';
+import { registerQuery } from './query.ts';
 import { registerRecord } from './record.ts';
 import { registerReport } from './report.ts';
 import { registerReplay, registerRun } from './run.ts';
@@ -28,6 +31,7 @@ Examples:
   uvmlab doctor                                  what this machine has for working with the real driver
   uvmlab record -- ./program                     record a program on a real GPU
   uvmlab report run.uvmrec                       what a recording holds
+  uvmlab import run.uvmrec -o run.parquet        a trace of it, for query and other tools
   uvmlab run --help                              more about one command
 `;
 
@@ -47,6 +51,9 @@ function createProgram(): Command {
   registerDoctor(program);
   registerRecord(program);
   registerReport(program);
+  registerImport(program);
+  registerExport(program);
+  registerQuery(program);
   registerCopy(program);
   registerPeek(program);
   registerPoke(program);
@@ -65,6 +72,8 @@ const USER_ERRORS = [
   'CaseFileError',
   'LineFileError',
   'RecordingFileError',
+  'TraceFileError',
+  'TraceQueryError',
   'UnavailableError',
   'AttachError',
   'ManagedRangeError',

@@ -20,12 +20,14 @@ reached the value, noticed when the callback ran (null: it has none, or nobody c
 With --events OUT.jsonl each scenario becomes one line:
   { "scenario": NAME, "wallMicroseconds": [one per step], "events": [...], "notes": [...] }
 One that cannot run becomes { "scenario": NAME, "line": N, "error": WHY }; all others still run.
+With --trace TRACE.parquet the events and pushes of the one scenario that there is are kept as a trace ("uvmlab query").
 `;
 
 const RUN_EXAMPLES = `
 Examples:
   uvmlab run history.json
   uvmlab run histories.jsonl --events out.jsonl
+  uvmlab run history.json --trace history.parquet
   uvmlab run history.json --param uvm_perf_prefetch_enable=0
   uvmlab run recordings/serial.jsonl.gz --traced --events /dev/stdout | head -1
 `;
@@ -50,6 +52,7 @@ interface RunFlags {
   traced?: boolean;
   machine?: string;
   pushes?: string;
+  trace?: string;
 }
 
 function register(program: Command, mode: 'run' | 'replay'): Command {
@@ -58,12 +61,13 @@ function register(program: Command, mode: 'run' | 'replay'): Command {
     .argument('<FILE...>', 'scenarios or recorded cases')
     .option('-e, --events <OUT.jsonl>', 'write the events instead of a summary')
     .option('--pushes <OUT.jsonl>', 'write a line for each push, in the order of submission')
+    .option('--trace <TRACE.parquet>', 'keep the run of the only scenario as a trace, with its pushes')
     .option('-p, --param <NAME=VALUE>', "set a module parameter over the scenario's own (repeatable)", addParameter)
     .option('--traced', 'predict a program whose events are being recorded, which is slower')
     .action(async (files: string[], options: RunFlags) => {
       const { runFiles } = await import('./run_files.ts');
-      const { events, param = {}, traced = false, machine, pushes } = options;
-      process.exitCode = await runFiles(mode, files, { events, param, traced, machine, pushes });
+      const { events, param = {}, traced = false, machine, pushes, trace } = options;
+      process.exitCode = await runFiles(mode, files, { events, param, traced, machine, pushes, trace });
     });
 }
 
@@ -79,12 +83,15 @@ interface RunDeviceFlags extends RunFlags, DeviceFlags {
 }
 
 async function runAction(files: string[], flags: RunDeviceFlags): Promise<void> {
-  const { events, param = {}, traced = false, record, untraced = false, pushes } = flags;
+  const { events, param = {}, traced = false, record, untraced = false, pushes, trace } = flags;
   if (deviceOf(flags) === 'linux') {
     if (Object.keys(param).length > 0) {
       throw new UsageError("--param: a real driver's module parameters are set when it is loaded, not by a program");
     }
     if (pushes !== undefined) throw new UsageError('--pushes is of the model: a real driver does not tell its pushes');
+    if (trace !== undefined) {
+      throw new UsageError('--trace is of the model; of a real run keep --record OUT.jsonl, and "uvmlab import" it');
+    }
     if (traced) throw new UsageError('--traced is of the model; a real run is traced unless --untraced is given');
     const { runFilesLive } = await import('./run_live.ts');
     process.exitCode = await runFilesLive(files, { ...flags, events, record, traced: !untraced });
@@ -94,7 +101,7 @@ async function runAction(files: string[], flags: RunDeviceFlags): Promise<void> 
     throw new UsageError(`${record === undefined ? '--untraced' : '--record'} goes with --device linux`);
   }
   const { runFiles } = await import('./run_files.ts');
-  process.exitCode = await runFiles('run', files, { events, param, traced, pushes });
+  process.exitCode = await runFiles('run', files, { events, param, traced, pushes, trace });
 }
 
 export function registerRun(program: Command): void {

@@ -6,8 +6,9 @@ import {
   executeReplay,
   executeRun,
 } from '../analysis/execute.ts';
-import { loadMachines, type Machines } from '../analysis/machines.ts';
+import { loadMachines, type Machines, packageVersion } from '../analysis/machines.ts';
 import { addTallies, summarize, type Tally } from '../analysis/summary.ts';
+import { traceOfRun } from '../analysis/trace_of_run.ts';
 import { parseModuleParameters } from '../model/uvm/params.ts';
 import type { Run } from '../scenario/runner.ts';
 import { copyEntries } from '../trace/copies.ts';
@@ -16,8 +17,9 @@ import { createLineWriter, type LineWriter } from '../trace/jsonl.ts';
 import { eventAt } from '../trace/log_events.ts';
 import { createPushLog, type PushLog } from '../trace/push_log.ts';
 import { RECORDING_SUFFIX } from '../trace/recording_file.ts';
+import type { Trace } from '../trace/store/trace_events.ts';
 import { createProgress, EXIT_FAILED, EXIT_OK, UsageError } from './command.ts';
-import { checkFiles, checkOutput, type Input, placeText, readInputs } from './inputs.ts';
+import { checkFiles, checkOutput, checkTraceName, type Input, placeText, readInputs } from './inputs.ts';
 import { overallText, summaryText } from './summary_text.ts';
 import { colorsFor, counted } from './text.ts';
 
@@ -27,6 +29,8 @@ export interface RunFilesOptions {
   traced: boolean;
   /** A file for a line of each push. */
   pushes?: string;
+  /** A file for the only scenario as a trace. */
+  trace?: string;
   /** The machine of recordings that do not tell theirs. */
   machine?: string;
 }
@@ -106,6 +110,20 @@ function execute(mode: Mode, { entry }: Input, machines: Machines, options: Exec
   return mode === 'run' ? executeRun(entry.scenario, machines, options) : executeReplay(entry, machines, options);
 }
 
+function traceOf(mode: Mode, { entry }: Input, { run, notes }: Executed, pushLog: PushLog | null): Trace | null {
+  if (entry.kind === 'error') return null;
+  const from = entry.recordedFromStep;
+  const fromStep = mode === 'replay' && typeof from === 'number' ? from : 0;
+  return traceOfRun(run, {
+    source: mode,
+    uvmlab: packageVersion(),
+    scenario: entry.scenario,
+    pushLog,
+    notes,
+    fromStep,
+  });
+}
+
 /** Executes every line, hands the results on and returns how many failed. */
 async function executeAll(
   mode: Mode,
@@ -120,10 +138,11 @@ async function executeAll(
   let done = 0;
   let failures = 0;
   let log: PushLog | null = null;
+  let trace: Trace | null = null;
   const execution: ExecuteOptions = {
     traced: options.traced,
     onRun: (run) => {
-      if (pushes === null) return;
+      if (pushes === null && options.trace === undefined) return;
       log = createPushLog();
       run.m.res.pushWatch = log.watch;
     },
@@ -135,11 +154,15 @@ async function executeAll(
   };
   try {
     for await (const input of readInputs(files, options.machine)) {
+      if (options.trace !== undefined && done + failures > 0) {
+        throw new UsageError(`--trace ${options.trace}: takes one scenario, and ${placeText(input)} has another`);
+      }
       const result = execute(mode, input, machines, execution);
       progress.clear();
       if (result.ok) {
         done++;
         sink.done(result);
+        if (options.trace !== undefined) trace = traceOf(mode, input, result, log);
         const { name: scenario } = result.run.scenario;
         for (const entry of (log as PushLog | null)?.entries ?? []) pushes?.write({ scenario, ...entry });
         continue;
@@ -151,6 +174,10 @@ async function executeAll(
     }
   } finally {
     progress.clear();
+  }
+  if (trace !== null && options.trace !== undefined) {
+    const { saveTrace } = await import('../trace/store/trace_writer.ts');
+    saveTrace(options.trace, trace, { overwrite: true });
   }
   return failures;
 }
@@ -164,6 +191,10 @@ export async function runFiles(mode: Mode, files: readonly string[], options: Ru
   await checkFiles(files);
   if (options.events !== undefined) checkOutput(options.events, files);
   if (options.pushes !== undefined) checkOutput(options.pushes, files, 'pushes');
+  if (options.trace !== undefined) {
+    checkTraceName('--trace', options.trace);
+    checkOutput(options.trace, files, 'trace');
+  }
   const sink = options.events === undefined ? summarySink(options.traced) : fileSink(options.events);
   const pushes = options.pushes === undefined ? null : createLineWriter(options.pushes);
   try {

@@ -81,8 +81,9 @@ function machineOf(path: string, header: RecordingHeader, options: RecordingCase
   const machine = machineOfRecording(path, header, options, notes);
   if (machine !== null) return machine;
   const said = header.machine === null ? 'names no machine profile' : `names the machine ${header.machine}`;
+  const gpus = gpuNames(header).join(', ') || 'no GPU';
   throw new RecordingFileError(
-    `${path}: the recording ${said}, and none belongs to its processors (${gpuNames(header).join(', ') || 'no GPU'}): ` +
+    `${path}: the recording ${said}, and none belongs to its processors (${gpus}): ` +
       `name one with --machine${validMachines(options.machines)}`,
   );
 }

@@ -198,7 +198,10 @@ function timeStatistics(times: Float64Array, from: number, to: number) {
   return least > greatest ? undefined : { min_value: least, max_value: greatest, null_count: 0n };
 }
 
-/** Writes rows `from` to `to` - 1 of a column, at least one, where `out` stands: `out.offset` is a place in the file. */
+/**
+ * Writes rows `from` to `to` - 1 of a column, at least one, where `out` stands: `out.offset` is a place in the file.
+ * Throws RangeError for a number that no trace holds.
+ */
 export function writeChunk(
   out: ByteWriter,
   columns: TraceColumns,

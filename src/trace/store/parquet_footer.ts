@@ -124,10 +124,8 @@ function groupPlace(group: ThriftStruct, keys: readonly ColumnKey[], walk: Walk)
   }
   const time = chunks.get('time') as ChunkPlace;
   if (time.codec !== 'UNCOMPRESSED' || time.bytes < rows * TIME_BYTES) {
-    throw new MalformedError(
-      walk.at,
-      `row group ${walk.group}: ${time.bytes} bytes of times for ${rows} rows; expected ${TIME_BYTES} for each at least`,
-    );
+    const what = `${time.bytes} bytes of times for ${rows} rows; expected ${TIME_BYTES} for each at least`;
+    throw new MalformedError(walk.at, `row group ${walk.group}: ${what}`);
   }
   return { rows, chunks };
 }

@@ -30,7 +30,7 @@ interface Reader {
 /** Deeper than any structure of Parquet. */
 const DEPTH_MAX = 16;
 const VARINT_BYTES_MAX = 10;
-/** Values of a structure, at most: as many as the footer of a trace of some 900 million rows has, and few in few bytes. */
+/** Values of a structure, at most: what the footer of some 900 million rows has, and few where there are few bytes. */
 const VALUES_MAX = 2 ** 21;
 const VALUES_OF_ANY = 64;
 const BYTES_OF_A_VALUE = 2;

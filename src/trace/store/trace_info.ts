@@ -29,7 +29,7 @@ export const TRACE_INFO_SHAPE = z.looseObject({
     z.looseObject({ word: text('a processor'), name: text('a name').optional(), uuid: text('a uuid').optional() }),
     { error: 'a list of processors' },
   ),
-  /** The driver's module parameters, as far as they are known to differ from their defaults, or as a recording has them. */
+  /** The driver's module parameters: those that are known to differ from their defaults, or all that a recording has. */
   parameters: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]), { error: 'module parameters' }),
   allocations: z.array(
     z.looseObject({

@@ -78,7 +78,8 @@ export const TRACE_COLUMNS = {
     type: 'word',
     unit: '',
     meaning:
-      'the processor: that faulted, was replayed, throttled or keeps its copy; from which pages moved; that maps; whose channel it is',
+      'the processor: that faulted, was replayed, throttled or keeps its copy; from which pages moved; that maps; ' +
+      'whose channel it is',
     since: 1,
   },
   dst: { name: 'dst', type: 'word', unit: '', meaning: 'to which pages moved; where mapped pages live', since: 1 },

@@ -6,7 +6,8 @@
  * The writer is synchronous. A footer names all row groups before it, so they grow: one is written when the file has
  * grown by a share since the last one, on demand, and at the end.
  */
-import { closeSync, ftruncateSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, renameSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import type { FileMetaData, RowGroup, SchemaElement } from 'hyparquet';
 import { ByteWriter } from 'hyparquet-writer';
 import { writeMetadata } from 'hyparquet-writer/src/metadata.js';
@@ -15,6 +16,7 @@ import { openNew, reasonOf, writeAll } from '../disk.ts';
 import { writeChunk } from './parquet_encode.ts';
 import { PARQUET_MAGIC, PHYSICAL_TYPE_OF } from './parquet_footer.ts';
 import { createTraceColumns, reserveRows, type TraceColumns, wordNumber } from './trace_columns.ts';
+import type { Trace } from './trace_events.ts';
 import { TraceFileError } from './trace_file_error.ts';
 import { TRACE_INFO_SHAPE, type TraceInfo } from './trace_info.ts';
 import { type ColumnKey, columnKeys, TRACE_COLUMNS, TRACE_INFO_KEY } from './trace_schema.ts';
@@ -221,4 +223,32 @@ export function createTraceWriter(path: string, options: TraceWriterOptions): Tr
       }
     },
   };
+}
+
+/**
+ * Writes a whole trace; bytes of its file. It gets its name when it is complete, so that a file which is there stays as
+ * it was until then. Throws TraceFileError as createTraceWriter does.
+ */
+export function saveTrace(path: string, { info, columns }: Trace, { overwrite = false } = {}): number {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  const isPlace = stat === undefined || stat.isFile();
+  if (!overwrite && stat?.isFile()) {
+    throw new TraceFileError(`${path}: exists already; name another file, or have it overwritten`);
+  }
+  // A pipe or a device stays one.
+  const target = isPlace ? join(dirname(path), `.${basename(path)}.${process.pid}.tmp`) : path;
+  try {
+    const writer = createTraceWriter(target, { info, pushes: columns.pushes, overwrite: true });
+    try {
+      writer.append(columns);
+    } finally {
+      writer.close();
+    }
+    if (isPlace) renameSync(target, path);
+    return writer.totals.bytes;
+  } catch (error) {
+    if (isPlace && existsSync(target)) rmSync(target, { force: true });
+    if (!(error instanceof TraceFileError)) throw error;
+    throw new TraceFileError(error.message.replace(target, path));
+  }
 }
