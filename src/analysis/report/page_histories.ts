@@ -25,9 +25,9 @@ export interface Slab {
   /** Changes of sides, up to 65,535. */
   moves: Uint16Array;
   flags: Uint8Array;
-  /** Bit + 1 of the processor that touched first, while PAGE_FIRST_TOUCH is set; or that a prefetch brought it to. */
-  toucher: Uint8Array;
-  prefetchTo: Uint8Array;
+  /** Code + 1 of the processor that touched first, while PAGE_FIRST_TOUCH is set; and that a prefetch brought it to. */
+  toucher: Uint16Array;
+  prefetchTo: Uint16Array;
   /** Step of that prefetch. */
   prefetchStep: Int32Array;
 }
@@ -73,8 +73,8 @@ function createSlab(withPrefetch: boolean): Slab {
     left: new Uint16Array(pages),
     moves: new Uint16Array(pages),
     flags: new Uint8Array(pages),
-    toucher: new Uint8Array(pages),
-    prefetchTo: new Uint8Array(withPrefetch ? pages : 0),
+    toucher: new Uint16Array(pages),
+    prefetchTo: new Uint16Array(withPrefetch ? pages : 0),
     prefetchStep: new Int32Array(withPrefetch ? pages : 0),
   };
 }

@@ -2,7 +2,7 @@
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../../base/units.ts';
 import type { Trace } from '../../trace/store/trace_events.ts';
 import { type BatchTable, isReplayed, serviceOf } from './batch_table.ts';
-import { FOLLOWED_BLOCKS, PAGE_WROTE, slabIndex, slabOf } from './page_histories.ts';
+import { FOLLOWED_BLOCKS, PAGE_WROTE, PROCESSOR_BITS, slabIndex, slabOf } from './page_histories.ts';
 import type {
   AllocationReport,
   AllocationUse,
@@ -17,6 +17,7 @@ import {
   CAUSE_CALL,
   createScan,
   type FlowTotals,
+  processorBit,
   type Scan,
   TIMELINE_PARTS,
   type UseTotals,
@@ -158,9 +159,11 @@ interface PageNumbers {
   sharedPages: number;
   sharedBlocks: number;
   falselySharedBlocks: number;
+  /** Blocks by bit of the processors that had pages of them. */
+  blocks: number[];
 }
 
-const NO_PAGES: PageNumbers = {
+const NO_PAGES: Omit<PageNumbers, 'blocks'> = {
   ...{ pingPongPages: 0, pingPongMoves: 0, pingPongReadOnlyPages: 0 },
   ...{ sharedPages: 0, sharedBlocks: 0, falselySharedBlocks: 0 },
 };
@@ -168,16 +171,18 @@ const NO_PAGES: PageNumbers = {
 const severalBits = (bits: number): boolean => (bits & (bits - 1)) !== 0;
 
 function pageNumbers(s: Scan): PageNumbers[] {
-  const numbers = s.allocations.map(() => ({ ...NO_PAGES }));
+  const numbers = s.allocations.map((): PageNumbers => ({ ...NO_PAGES, blocks: new Array(PROCESSOR_BITS).fill(0) }));
   const { pages } = s;
   for (let id = 0; id < pages.blockNumber.length; id++) {
-    const { faulted, moves, flags } = slabOf(pages, id);
+    const { faulted, held, moves, flags } = slabOf(pages, id);
     const its = numbers[pages.blockAllocation[id]];
     const first = slabIndex(id);
     let all = 0;
     let shared = 0;
+    let having = 0;
     for (let i = first; i < first + PAGES_PER_BLOCK; i++) {
       all |= faulted[i];
+      having |= held[i];
       if (severalBits(faulted[i])) shared++;
       if (moves[i] < 2) continue;
       its.pingPongPages++;
@@ -185,6 +190,7 @@ function pageNumbers(s: Scan): PageNumbers[] {
       if ((flags[i] & PAGE_WROTE) === 0) its.pingPongReadOnlyPages++;
     }
     its.sharedPages += shared;
+    for (let bit = 0; bit < PROCESSOR_BITS; bit++) its.blocks[bit] += (having >>> bit) & 1;
     if (!severalBits(all)) continue;
     its.sharedBlocks++;
     if (shared === 0) its.falselySharedBlocks++;
@@ -192,18 +198,21 @@ function pageNumbers(s: Scan): PageNumbers[] {
   return numbers;
 }
 
-function useReport(s: Scan, use: UseTotals, code: number): AllocationUse {
+function useReport(s: Scan, use: UseTotals, code: number, blocks: readonly number[]): AllocationUse {
   const writes = use.byAccess.reduce((sum, count, access) => sum + (s.writes[access] === 1 ? (count ?? 0) : 0), 0);
   return {
     processor: s.processors[code],
     faults: use.faults,
     batches: use.batches,
+    blocks: blocks[processorBit(code)],
     firstByte: use.firstByte,
     endByte: use.endByte,
     firstRow: use.firstRow,
     firstMicroseconds: (use.firstTime - s.begin) / 1000,
     steps: [...use.steps].sort((a, b) => a - b),
+    movedSteps: [...use.movedSteps].sort((a, b) => a - b),
     movedBytes: use.movedBytes,
+    firstTouchPages: use.firstTouchPages,
     writes,
   };
 }
@@ -253,6 +262,7 @@ function allocationReport(
   const cpuFaults = a.uses[0]?.faults ?? 0;
   const gpuMicroseconds = gpuTime / 1000;
   const cpuMicroseconds = a.cpuTime / 1000;
+  const { blocks, ...numbers } = pages;
   return {
     name: a.name || null,
     address: known0?.address ?? null,
@@ -272,8 +282,7 @@ function allocationReport(
     refaults: a.uses.flatMap((use, code) =>
       use !== undefined && use.refaults > 0 ? [{ processor: s.processors[code], count: use.refaults }] : [],
     ),
-    ...pages,
-    firstTouchPages: a.firstTouchPages,
+    ...numbers,
     thrashing: a.thrashing,
     throttlings: a.throttlings,
     pins: a.pins,
@@ -284,7 +293,7 @@ function allocationReport(
     cpuMicroseconds,
     callMicroseconds,
     costMicroseconds: gpuMicroseconds + cpuMicroseconds + callMicroseconds,
-    uses: a.uses.flatMap((use, code) => (use === undefined ? [] : [useReport(s, use, code)])),
+    uses: a.uses.flatMap((use, code) => (use === undefined ? [] : [useReport(s, use, code, blocks)])),
   };
 }
 

@@ -115,8 +115,6 @@ export interface AllocationReport {
   pingPongMoves: number;
   /** Of the pages that changed sides more than once: those on which no write faulted after the first change. */
   pingPongReadOnlyPages: number;
-  /** Pages whose first event was a fault that moved no data. */
-  firstTouchPages: number;
   /** Pages, and 2 MiB blocks, on which more than one processor faulted; blocks of these without such a page. */
   sharedPages: number;
   sharedBlocks: number;
@@ -142,6 +140,8 @@ export interface AllocationUse {
   processor: string;
   faults: number;
   batches: number;
+  /** Blocks of 2 MiB in which it faulted, or had pages. */
+  blocks: number;
   /** First and last byte of all pages that it faulted on, or that faults moved to it. */
   firstByte: number;
   endByte: number;
@@ -149,8 +149,12 @@ export interface AllocationUse {
   firstMicroseconds: number;
   /** Steps with faults, ascending, at most STEPS_KEPT of them. */
   steps: number[];
+  /** Those in which faults moved data to it. */
+  movedSteps: number[];
   /** Bytes that faults moved to it. */
   movedBytes: number;
+  /** Pages on which its fault was the first thing seen, and to which no data was moved then. */
+  firstTouchPages: number;
   writes: number;
 }
 
@@ -174,10 +178,11 @@ export interface Prediction {
   /** `scenario`: the changed scenario was run; `bytes`: replayed faults against a prefetch of the same bytes. */
   basis: 'scenario' | 'bytes';
   machine: string;
-  beforeMicroseconds: number;
-  afterMicroseconds: number;
+  /** What the change takes away, and what it adds. */
+  removedMicroseconds: number;
+  addedMicroseconds: number;
   gainMicroseconds: number;
-  /** Interval of the gain: MODEL_ERROR on either side. */
+  /** Interval of the gain: MODEL_ERROR on both, one up and the other down. */
   lowMicroseconds: number;
   highMicroseconds: number;
   /** True where the interval holds zero: there may be no gain. */
@@ -212,6 +217,8 @@ export interface Advice {
   /** First row that shows it, and its time. */
   row: number;
   timeMicroseconds: number;
+  /** Of `preferredLocation`: the processor whose memory the model found best; null where it was not run. */
+  home: string | null;
   prediction: Prediction | null;
   /** Why there is no prediction; null where there is one. */
   notPredicted: string | null;
@@ -223,7 +230,7 @@ export interface TracingCost {
   /** Predicted times of the whole, traced and untraced; of a recording the first is the recorded one. */
   tracedMicroseconds: number;
   untracedMicroseconds: number;
-  /** Of a recording: details of the prediction (analysis/untraced_time.ts). */
+  /** False where the replay does not move what was recorded (analysis/untraced_time.ts). */
   reliable: boolean;
   /** `runs`: the scenario was run with both tables of costs; `replays`: the recorded faults were replayed with both. */
   basis: 'runs' | 'replays';

@@ -35,8 +35,12 @@ export interface UseTotals {
   firstRow: number;
   firstTime: number;
   steps: number[];
+  /** Those in which faults moved data to it. */
+  movedSteps: number[];
   movedBytes: number;
   refaults: number;
+  /** Pages on which its fault was the first thing seen, and to which no data was moved then. */
+  firstTouchPages: number;
 }
 
 export interface AllocationTotals {
@@ -53,7 +57,6 @@ export interface AllocationTotals {
   lastBatch: number;
   migrations: Map<number, FlowTotals>;
   remoteMaps: Map<number, FlowTotals>;
-  firstTouchPages: number;
   thrashing: number;
   throttlings: number;
   pins: number;
@@ -182,7 +185,6 @@ function createAllocation(s: Scan, word: number): AllocationTotals {
     lastBatch: -1,
     migrations: new Map(),
     remoteMaps: new Map(),
-    firstTouchPages: 0,
     thrashing: 0,
     throttlings: 0,
     pins: 0,
@@ -224,8 +226,10 @@ export function useOf(a: AllocationTotals, code: number): UseTotals {
       firstRow: -1,
       firstTime: Number.NaN,
       steps: [],
+      movedSteps: [],
       movedBytes: 0,
       refaults: 0,
+      firstTouchPages: 0,
     };
     a.uses[code] = use;
   }

@@ -3,8 +3,16 @@
  * Nothing is made for a row: numbers in typed arrays, a few objects for each allocation, batch and block.
  */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../../base/units.ts';
-import { type BatchFault, addBatchFault, addReplay, endBatches, openBatchRow } from './batch_table.ts';
-import { followBlock, PAGE_BY_CALL, PAGE_FIRST_TOUCH, PAGE_WROTE, type Slab, slabIndex, slabOf } from './page_histories.ts';
+import { addBatchFault, addReplay, type BatchFault, endBatches, openBatchRow } from './batch_table.ts';
+import {
+  followBlock,
+  PAGE_BY_CALL,
+  PAGE_FIRST_TOUCH,
+  PAGE_WROTE,
+  type Slab,
+  slabIndex,
+  slabOf,
+} from './page_histories.ts';
 import {
   type AllocationTotals,
   allocationOf,
@@ -77,10 +85,12 @@ function addUse(s: Scan, use: UseTotals, row: number): void {
     use.firstRow = row;
     use.firstTime = arrays.time[row];
   }
-  const step = arrays.step[row];
-  if (step >= 0 && use.steps.length < STEPS_KEPT && use.steps[use.steps.length - 1] !== step) {
-    if (!use.steps.includes(step)) use.steps.push(step);
-  }
+  keepStep(use.steps, arrays.step[row]);
+}
+
+function keepStep(steps: number[], step: number): void {
+  if (step < 0 || steps.length >= STEPS_KEPT || steps[steps.length - 1] === step) return;
+  if (!steps.includes(step)) steps.push(step);
 }
 
 /** What a fault says about its page; the id of its block, or -1. */
@@ -99,8 +109,8 @@ function faultPage(s: Scan, a: AllocationTotals, use: UseTotals, code: number, r
   }
   if (slab.held[i] === 0) {
     slab.flags[i] |= PAGE_FIRST_TOUCH;
-    slab.toucher[i] = processorBit(code) + 1;
-    a.firstTouchPages++;
+    slab.toucher[i] = code + 1;
+    use.firstTouchPages++;
   }
   slab.faulted[i] |= bit;
   slab.held[i] |= bit;
@@ -186,7 +196,7 @@ function movePages(s: Scan, a: AllocationTotals, row: number, from: number, to: 
     for (let i = first; i < end; i++) {
       if ((flags[i] & PAGE_FIRST_TOUCH) !== 0) {
         // Its data came from somewhere, so nobody was the first.
-        if (toucher[i] === processorBit(to) + 1) a.firstTouchPages--;
+        if (toucher[i] === to + 1) useOf(a, to).firstTouchPages--;
         flags[i] &= ~PAGE_FIRST_TOUCH;
       }
       if (from === to) continue;
@@ -219,6 +229,7 @@ function addMigration(s: Scan, row: number): void {
     const use = useOf(a, to);
     const offset = arrays.offset[row];
     use.movedBytes += bytes;
+    keepStep(use.movedSteps, arrays.step[row]);
     use.firstByte = Math.min(use.firstByte, offset - (offset % PAGE_SIZE));
     use.endByte = Math.max(use.endByte, Math.min(Math.ceil((offset + bytes) / PAGE_SIZE) * PAGE_SIZE, a.size));
   }

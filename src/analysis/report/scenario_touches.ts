@@ -106,13 +106,12 @@ function addStep(b: Building, step: Step, index: number): void {
 }
 
 /** What a scenario touches; or why that cannot be said. */
-export function scenarioTouches(
-  scenario: Scenario,
-): { ok: true; touches: Touches } | { ok: false; why: string } {
+export function scenarioTouches(scenario: Scenario): { ok: true; touches: Touches } | { ok: false; why: string } {
   const b: Building = { touches: { blocks: new Map(), unknown: new Map() }, scenario, entries: 0 };
   for (const [index, step] of scenario.steps.entries()) {
     addStep(b, step, index);
-    if (b.entries > BLOCK_STEPS_MAX) return { ok: false, why: 'the scenario touches too many blocks in too many steps' };
+    if (b.entries > BLOCK_STEPS_MAX)
+      return { ok: false, why: 'the scenario touches too many blocks in too many steps' };
   }
   return { ok: true, touches: b.touches };
 }

@@ -10,10 +10,10 @@ const SHOWN = 8;
 const COPIES_KEPT = 65_536;
 
 /** The indices of the largest values above 0, largest first, equal ones in their order. */
-export function largest(count: number, valueOf: (i: number) => number, shown = SHOWN): number[] {
+export function largest(count: number, sizeOf: (i: number) => number, shown = SHOWN): number[] {
   const list: { i: number; value: number }[] = [];
   for (let i = 0; i < count; i++) {
-    const value = valueOf(i);
+    const value = sizeOf(i);
     if (!(value > 0) || (list.length === shown && value <= list[shown - 1].value)) continue;
     let at = list.length;
     while (at > 0 && list[at - 1].value < value) at--;
@@ -184,7 +184,13 @@ export function slowestCpuFaults(s: Scan): SlowCpuFault[] {
       else if (s.dstCode[arrays.dst[row]] === 0 && s.causeClass[arrays.cause[row]] <= CAUSE_PREFETCH) {
         windows[n].bytes += arrays.bytes[row];
         // By the GPU's clock, whose length alone counts here.
-        addCopy(windows[n], arrays.gpuTime[row], arrays.gpuTimeEnd[row], Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY);
+        addCopy(
+          windows[n],
+          arrays.gpuTime[row],
+          arrays.gpuTimeEnd[row],
+          Number.NEGATIVE_INFINITY,
+          Number.POSITIVE_INFINITY,
+        );
       }
     }
   }
