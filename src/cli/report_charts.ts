@@ -155,11 +155,20 @@ export function costChart(bars: readonly CostBar[]): string {
   return svg('costs', WIDTH, height, 'Estimated cost of allocations', said, legend.join('') + body.join(''));
 }
 
+/** The scale of several charts of gains: from the least to the most, zero among them. */
+export interface GainScale {
+  from: number;
+  to: number;
+}
+
 /** A predicted gain with its interval, and zero. */
-export function gainChart(id: string, low: number, gain: number, high: number, said: string): string {
+export function gainChart(
+  id: string,
+  { from, to }: GainScale,
+  [low, gain, high]: readonly [number, number, number],
+  said: string,
+): string {
   const width = 320;
-  const from = Math.min(0, low);
-  const to = Math.max(0, high);
   const at = (value: number): number => 8 + ((value - from) / (to - from || 1)) * (width - 16);
   const body =
     `<line x1="${n(at(low))}" x2="${n(at(high))}" y1="12" y2="12" class="span"/>` +

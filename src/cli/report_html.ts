@@ -4,7 +4,7 @@
  */
 import type { Advice, AllocationReport, CostedFlow } from '../analysis/report/report_types.ts';
 import type { TraceInfo } from '../trace/store/trace_info.ts';
-import { batchChart, type CostBar, costChart, esc, gainChart, timelineChart } from './report_charts.ts';
+import { batchChart, type CostBar, costChart, esc, type GainScale, gainChart, timelineChart } from './report_charts.ts';
 import { PAGE_STYLE } from './report_page_style.ts';
 import {
   actionText,
@@ -14,18 +14,22 @@ import {
   evidenceText,
   harmless,
   headlines,
+  intervalText,
   outcomeText,
   tracingText,
   unreliableText,
 } from './report_sentences.ts';
 import { ALLOCATION_COLUMNS, batchLines, factsOf, prefetchUnknown, type ShownReport } from './report_text.ts';
-import { bytes, count, counted, duration, percent } from './text.ts';
+import { bytes, count, counted, duration } from './text.ts';
 
 /** Allocations in the table, and with a section of their own. */
 const LISTED = 100;
 const DETAILED = 8;
 
-const safe = (text: string): string => esc(harmless(text));
+/** A number and its unit stay on one line. */
+const together = (text: string): string => text.replace(/(\d) (%|[KMGT]?i?B|[nµm]?s)(?![\w%])/g, '$1\u00a0$2');
+
+const safe = (text: string): string => esc(together(harmless(text)));
 
 /** A table with a caption; cells are texts, and those of columns marked r stand right. */
 function table(caption: string, heads: readonly string[], align: string, rows: readonly (readonly string[])[]): string {
@@ -60,16 +64,16 @@ function answers({ full, info }: ShownReport): string {
   return section('answers', 'In short', `<div class="answers">${items.join('')}</div>`);
 }
 
-function adviceItem(item: Advice, info: TraceInfo, id: string): string {
-  const { prediction } = item;
+function adviceItem(item: Advice, info: TraceInfo, scale: GainScale, id: string): string {
+  const { prediction: p } = item;
   const outcome = outcomeText(item);
-  const chart =
-    prediction === null
-      ? ''
-      : gainChart(id, prediction.lowMicroseconds, prediction.gainMicroseconds, prediction.highMicroseconds, outcome);
+  let chart = '';
+  if (p !== null) {
+    const gain = [p.lowMicroseconds, p.gainMicroseconds, p.highMicroseconds] as const;
+    chart = `<div class="gain">${gainChart(id, scale, gain, outcome)}</div>`;
+  }
   return (
-    `<li><p><strong>${safe(actionText(item, info))}</strong></p>` +
-    `<p>${safe(outcome)}</p>${chart === '' ? '' : `<div class="gain">${chart}</div>`}` +
+    `<li><p><strong>${safe(actionText(item, info))}</strong></p><p>${safe(outcome)}</p>${chart}` +
     `<p class="soft">Evidence: ${safe(evidenceText(item))}.</p></li>`
   );
 }
@@ -79,21 +83,21 @@ function advice({ full, info }: ShownReport): string {
   if (list.length + rejected.length === 0) {
     return section('try', 'What to try', paragraph('No rule finds anything to change.'));
   }
-  let body = list.length === 0 ? '' : `<ol>${list.map((item, i) => adviceItem(item, info, `gain-${i}`)).join('')}</ol>`;
-  if (rejected.length > 0) {
-    const items = rejected.map((item, i) => adviceItem(item, info, `loss-${i}`)).join('');
-    body += `<h3>Looked at and left out: by the model it would be slower</h3><ul>${items}</ul>`;
-  }
   const predictions = [...list, ...rejected].flatMap(({ prediction }) => (prediction === null ? [] : [prediction]));
+  const scale = {
+    from: predictions.reduce((least, p) => Math.min(least, p.lowMicroseconds), 0),
+    to: predictions.reduce((most, p) => Math.max(most, p.highMicroseconds), 0),
+  };
+  const items = (of: readonly Advice[], id: string): string =>
+    of.map((item, i) => adviceItem(item, info, scale, `${id}-${i}`)).join('');
+  let body = list.length === 0 ? '' : `<ol>${items(list, 'gain')}</ol>`;
+  if (rejected.length > 0) {
+    body += `<h3>Looked at and left out: by the model it would be slower</h3><ul>${items(rejected, 'loss')}</ul>`;
+  }
   for (const assumption of new Set(predictions.map((p) => p.assumption))) {
     body += paragraph(`Predicted: ${assumption}.`, 'soft');
   }
-  if (predictions.length > 0) {
-    body += paragraph(
-      `Intervals: \u00b1${percent(modelError.error)} on what a change takes away, and on what it adds; ${modelError.source}.`,
-      'soft',
-    );
-  }
+  if (predictions.length > 0) body += paragraph(`${intervalText(modelError)}.`, 'soft');
   return section('try', 'What to try', body);
 }
 

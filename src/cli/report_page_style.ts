@@ -32,8 +32,8 @@ table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-num
 caption{text-align:left;font-weight:600;padding:4px 0}
 th,td{padding:3px 14px 3px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
 thead th{color:var(--soft);font-weight:600;white-space:nowrap}
-tbody th{font-weight:400}
-.r{text-align:right}
+tbody th{font-weight:400;white-space:nowrap}
+.r{text-align:right;white-space:nowrap}
 figure{margin:10px 0}
 figcaption{color:var(--soft);font-size:.9rem}
 svg{width:100%;height:auto;display:block}

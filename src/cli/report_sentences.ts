@@ -103,6 +103,11 @@ export function outcomeText(item: Advice): string {
   return `no prediction: ${harmless(item.notPredicted ?? 'none was asked for')}`;
 }
 
+/** What the intervals are made of. */
+export function intervalText({ error, source }: FullReport['modelError']): string {
+  return `intervals: \u00b1${percent(error)} on what a change takes away, and on what it adds; ${source}`;
+}
+
 /** Shares above which a cause is worth a word. */
 const MUCH = 1 / 3;
 
@@ -150,14 +155,16 @@ export interface Headline {
   text: string;
 }
 
+/** Things to change that the headline has. */
+const SHOWN_CHANGES = 2;
+
 function changeText({ report, advice, rejected }: FullReport, info: TraceInfo, allocation: string | null): string {
   const own = advice.filter((item) => item.allocation === allocation);
-  // What is sure to gain comes first, then what may.
-  const weight = (item: Advice): number => item.prediction?.lowMicroseconds ?? Number.NEGATIVE_INFINITY;
-  const [best = advice[0]] = [...own].sort((a, b) => weight(b) - weight(a));
-  if (best !== undefined) {
-    const more = advice.length === 1 ? '' : `; ${counted(advice.length - 1, 'more thing')} to try below`;
-    return `${actionText(best, info)}; ${outcomeText(best)}${more}`;
+  const best = (own.length > 0 ? own : advice).slice(0, SHOWN_CHANGES);
+  if (best.length > 0) {
+    const rest = advice.length - best.length;
+    const more = rest === 0 ? '' : `. ${counted(rest, 'more thing')} to try below`;
+    return best.map((item) => `${actionText(item, info)}; ${outcomeText(item)}`).join('. Also: ') + more;
   }
   const share = report.durationMicroseconds === 0 ? 0 : report.costMicroseconds / report.durationMicroseconds;
   if (rejected.length > 0) return 'nothing: what the rules found would be slower by the model';

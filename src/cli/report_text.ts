@@ -12,6 +12,7 @@ import {
   evidenceText,
   harmless,
   headlines,
+  intervalText,
   outcomeText,
   tracingText,
   unreliableText,
@@ -311,8 +312,7 @@ function adviceText({ full, info }: ShownReport, colors: Colors): string {
     text += `${DEEP}${colors.dim(wrapped(`predicted: ${assumption}`, inner, DEEP))}\n`;
   }
   if (predicted.length > 0) {
-    const source = `intervals: \u00b1${percent(modelError.error)} on what a change takes away, and on what it adds; ${modelError.source}`;
-    text += `${DEEP}${colors.dim(wrapped(source, inner, DEEP))}\n`;
+    text += `${DEEP}${colors.dim(wrapped(intervalText(modelError), inner, DEEP))}\n`;
   }
   return text;
 }

@@ -4,6 +4,8 @@
 export interface BatchTable {
   /** Whether the trace has any: if not, none is waited for. */
   hasReplays: boolean;
+  /** Of the driver, as its parameter has it: which replays there are. */
+  policy: number;
   count: number;
   gpu: Uint16Array;
   batch: Int32Array;
@@ -49,10 +51,11 @@ interface OpenBatch {
 const NUMBERS = ['gpu', 'batch', 'faults', 'duplicates', 'blocks', 'firstRow'] as const;
 const TIMES = ['firstGpu', 'firstTime', 'lastTime', 'replayGpu', 'replayTime'] as const;
 
-export function createBatchTable(hasReplays: boolean): BatchTable {
+export function createBatchTable(hasReplays: boolean, policy = 2): BatchTable {
   const n = 256;
   return {
     hasReplays,
+    policy,
     count: 0,
     gpu: new Uint16Array(n),
     batch: new Int32Array(n),
@@ -139,7 +142,7 @@ function close(t: BatchTable, gpu: number, open: OpenBatch): void {
   }
   t.share[t.count] = t.shares;
   if (t.hasReplays) {
-    open.waiting.push(b);
+    if (t.policy === POLICY_ONCE) open.waiting.push(b);
     open.waitingOf.set(open.number, b);
   }
   open.faults = 0;
@@ -203,23 +206,31 @@ export function openBatchRow(t: BatchTable, gpu: number): number {
   return t.open.get(gpu)?.firstRow ?? -1;
 }
 
+/** After each block, the last one ends the batch; after all batches at hand, one for several of them. */
+const POLICY_BLOCK = 0;
+const POLICY_ONCE = 3;
+
 function setReplay(t: BatchTable, b: number, time: number, gpuTime: number): void {
-  if (!Number.isNaN(t.replayGpu[b])) return;
+  if (!Number.isNaN(t.replayGpu[b]) && (t.policy !== POLICY_BLOCK || gpuTime < t.replayGpu[b])) return;
   t.replayGpu[b] = gpuTime;
   t.replayTime[b] = time;
 }
 
-/** A replay ends the batch of its number, and those before it that have none: it covers them. */
+/**
+ * A replay ends the batch of its number. By the policy `once` it covers those before it that have none, too; by the
+ * others a batch without a replay is one whose replay was lost.
+ */
 export function addReplay(t: BatchTable, gpu: number, batch: number, time: number, gpuTime: number): void {
   const open = t.open.get(gpu);
   if (open === undefined) return;
-  if (open.number === batch) close(t, gpu, open);
+  const covers = t.policy === POLICY_ONCE;
+  if (open.number === batch || (covers && open.number < batch)) close(t, gpu, open);
   const exact = open.waitingOf.get(batch);
   if (exact !== undefined) {
     setReplay(t, exact, time, gpuTime);
-    open.waitingOf.delete(batch);
+    if (t.policy !== POLICY_BLOCK) open.waitingOf.delete(batch);
   }
-  while (open.oldest < open.waiting.length && t.batch[open.waiting[open.oldest]] <= batch) {
+  while (covers && open.oldest < open.waiting.length && t.batch[open.waiting[open.oldest]] <= batch) {
     const b = open.waiting[open.oldest++];
     setReplay(t, b, time, gpuTime);
     if (open.waitingOf.get(t.batch[b]) === b) open.waitingOf.delete(t.batch[b]);

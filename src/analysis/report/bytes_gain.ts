@@ -13,23 +13,36 @@ const RUN_BYTES_MAX = 2 ** 28;
 const PAGE_BYTES = 4096;
 const NAME = 'range';
 
+/** Bytes of an allocation that a prefetch is of. */
+export interface PrefetchRange {
+  allocationBytes: number;
+  offset: number;
+  length: number;
+}
+
+const pages = (bytes: number): number => Math.max(PAGE_BYTES, Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES);
+
 /**
- * Microseconds of a prefetch of `length` bytes to a GPU, of which the CPU has `populated`, or back from it. Null where
- * the machine's model cannot run it.
+ * Microseconds of a prefetch to a GPU, of which the CPU has `populated` bytes, or back from it to `cpu`. Null where the
+ * model of the machine cannot run it.
  */
 export function prefetchMicroseconds(
   machines: Machines,
   machine: string,
   to: string,
-  length: number,
+  range: PrefetchRange,
   populated: number,
 ): number | null {
-  const bytes = Math.min(RUN_BYTES_MAX, Math.max(PAGE_BYTES, Math.ceil(length / PAGE_BYTES) * PAGE_BYTES));
-  const share = length / bytes;
-  const written = Math.min(bytes, Math.ceil(populated / share / PAGE_BYTES) * PAGE_BYTES);
+  const small = range.length <= RUN_BYTES_MAX;
+  const length = small ? pages(range.length) : RUN_BYTES_MAX;
+  const offset = small ? range.offset : 0;
+  const bytes = small ? Math.max(range.allocationBytes, offset + length) : RUN_BYTES_MAX;
+  const times = small ? 1 : range.length / RUN_BYTES_MAX;
+  const written = Math.min(length, populated <= 0 ? 0 : pages(populated / times));
   const gpu = to === 'cpu' ? 'gpu0' : to;
-  const prefetch = (where: string) => ({ do: 'prefetch', to: where, buffer: NAME, offset: 0, length: bytes });
-  const write = { do: 'write', on: 'cpu', buffer: NAME, offset: 0, length: written, stride: PAGE_BYTES };
+  const place = { buffer: NAME, offset };
+  const write = { do: 'write', on: 'cpu', ...place, length: written, stride: PAGE_BYTES };
+  const prefetch = (where: string) => ({ do: 'prefetch', to: where, ...place, length });
   const steps = [
     ...(written > 0 && to !== 'cpu' ? [write] : []),
     prefetch(gpu),
@@ -39,16 +52,23 @@ export function prefetchMicroseconds(
   const result = executeRun(scenario, machines, { traced: false });
   if (!result.ok) return null;
   const { wall } = result.run.state;
-  return wall[wall.length - 1] * Math.max(1, share);
+  return wall[wall.length - 1] * times;
 }
 
 /** Prefetches that stand for the faults: one of all, and more where more bytes moved than there are. */
-function prefetchTime(machines: Machines, machine: string, item: Advice, moved: number): number | null {
-  const { length } = item;
+function prefetchTime(
+  machines: Machines,
+  machine: string,
+  item: Advice,
+  allocationBytes: number,
+  moved: number,
+): number | null {
+  const { offset, length } = item;
   const to = item.processor ?? 'gpu0';
-  const first = prefetchMicroseconds(machines, machine, to, length, Math.min(moved, length));
+  const range = { allocationBytes, offset, length };
+  const first = prefetchMicroseconds(machines, machine, to, range, Math.min(moved, length));
   if (first === null || moved <= length) return first;
-  const again = prefetchMicroseconds(machines, machine, to, length, length);
+  const again = prefetchMicroseconds(machines, machine, to, range, length);
   return again === null ? null : first + again * (moved / length - 1);
 }
 
@@ -72,7 +92,7 @@ export function bytesGain(
   const faults = use?.faults ?? 0;
   const before =
     item.rule === 'prefetchBack' ? service.cpuMicroseconds : (service.gpuMicroseconds * faults) / allocation.gpuFaults;
-  const after = prefetchTime(machines, time.machine, item, use?.movedBytes ?? 0);
+  const after = prefetchTime(machines, time.machine, item, allocation.bytes, use?.movedBytes ?? 0);
   if (after === null)
     return { ok: false, why: `the model of ${time.machine} cannot run a prefetch to ${item.processor}` };
   const { low, high } = gainInterval(before, after);

@@ -15,7 +15,10 @@ import { scenarioTouches } from './scenario_touches.ts';
 
 export interface FullReport {
   report: TraceReport;
-  /** Most costly first. Those that the model predicts to lose are in `rejected`. */
+  /**
+   * What is predicted to gain for sure comes first, by its gain, then all else by its cost. Those that the model predicts
+   * to lose are in `rejected`.
+   */
   advice: Advice[];
   rejected: Advice[];
   tracing: TracingCost | null;
@@ -49,7 +52,8 @@ function readScenario({ info }: Trace, machines: Machines): { scenario: Scenario
 
 function touchesOf(trace: Trace, scenario: Scenario | null, why: string): ReportOptions['touches'] {
   if (scenario === null) return { ok: false, why };
-  if (!trace.info.hasSteps) return { ok: false, why: 'the events do not tell their steps' };
+  const oneStep = scenario.steps.length === trace.info.fromStep + 1;
+  if (!trace.info.hasSteps && !oneStep) return { ok: false, why: 'the events do not tell their steps' };
   return scenarioTouches(scenario);
 }
 
@@ -59,6 +63,11 @@ interface Gathered {
   base: ScenarioBase | null;
   baseWhy: string;
   untraced: Untraced | null;
+}
+
+/** A gain whose interval lies above zero; else 0. */
+function sureGain({ prediction }: Advice): number {
+  return prediction !== null && prediction.lowMicroseconds > 0 ? prediction.gainMicroseconds : 0;
 }
 
 const sum = (list: readonly number[]): number => list.reduce((total, n) => total + n, 0);
@@ -165,7 +174,7 @@ export async function fullReport(trace: Trace, options: FullReportOptions): Prom
   const loses = ({ prediction }: Advice): boolean => prediction !== null && prediction.gainMicroseconds <= 0;
   return {
     report,
-    advice: all.filter((item) => !loses(item)),
+    advice: all.filter((item) => !loses(item)).sort((a, b) => sureGain(b) - sureGain(a)),
     rejected: all.filter(loses),
     tracing: gathered.tracing,
     tracingUnknown: gathered.tracing === null ? gathered.why : null,

@@ -105,6 +105,8 @@ export interface Scan {
   cpuFaults: CpuFaults;
   /** Of the model's scenario, where it is known. */
   touches: Touches | null;
+  /** The step of rows that tell none, where only one was recorded; else -1. */
+  onlyStep: number;
   timeline: { gpuFaults: Float64Array; cpuFaults: Float64Array; toGpu: Float64Array; toCpu: Float64Array };
 }
 
@@ -122,6 +124,12 @@ const CAUSE_CLASSES: Readonly<Record<string, number>> = {
 /** The bit of a processor in page histories. */
 export function processorBit(code: number): number {
   return Math.min(code, PROCESSOR_BITS - 1);
+}
+
+/** The replay policy in force; 2 is the driver's default, one replay for each batch. */
+function policyOf({ info }: Trace): number {
+  const policy = Number(info.parameters['uvm_perf_fault_replay_policy'] ?? 2);
+  return Number.isInteger(policy) ? policy : 2;
 }
 
 export function createScan(trace: Trace, touches: Touches | null, blocks = FOLLOWED_BLOCKS): Scan {
@@ -156,9 +164,10 @@ export function createScan(trace: Trace, touches: Touches | null, blocks = FOLLO
     allocations: [],
     ofWord: [],
     pages: createPageHistories(touches !== null, blocks),
-    batches: createBatchTable(words.kind.numbers.has('replay')),
+    batches: createBatchTable(words.kind.numbers.has('replay'), policyOf(trace)),
     cpuFaults: { count: 0, row: [], time: [], end: [], allocation: [], open: new Map() },
     touches,
+    onlyStep: trace.info.hasSteps ? -1 : trace.info.fromStep,
     timeline: {
       gpuFaults: new Float64Array(TIMELINE_PARTS),
       cpuFaults: new Float64Array(TIMELINE_PARTS),

@@ -61,6 +61,11 @@ function eachPiece(
   }
 }
 
+function stepOf(s: Scan, row: number): number {
+  const step = s.trace.columns.arrays.step[row];
+  return step < 0 ? s.onlyStep : step;
+}
+
 /** Where what prefetch brought goes: the page was left, or the trace ended. */
 function endPrefetch(s: Scan, a: AllocationTotals, slab: Slab, i: number, page: number, lastStep: number): void {
   const to = slab.prefetchTo[i];
@@ -187,7 +192,7 @@ function addFlow(s: Scan, flows: Map<number, FlowTotals>, row: number, copy: num
 /** A piece of a migration in the page histories. */
 function movePages(s: Scan, a: AllocationTotals, row: number, from: number, to: number, causeClass: number): void {
   const { arrays } = s.trace.columns;
-  const step = arrays.step[row];
+  const step = stepOf(s, row);
   const fromBit = 1 << processorBit(from);
   const toBit = 1 << processorBit(to);
   const prefetched = causeClass === CAUSE_PREFETCH || causeClass === CAUSE_CALL;
@@ -273,7 +278,7 @@ function addInvalidate(s: Scan, row: number): void {
       slab.left[i] = (slab.left[i] | slab.held[i]) & ~bit;
       slab.held[i] |= bit;
       if (s.touches !== null && slab.prefetchTo[i] !== keeper + 1) {
-        endPrefetch(s, a, slab, i, firstPage + i - first, arrays.step[row]);
+        endPrefetch(s, a, slab, i, firstPage + i - first, stepOf(s, row));
       }
     }
   });
