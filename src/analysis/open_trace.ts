@@ -11,7 +11,7 @@ import { createRecordingTrace } from '../trace/recording_trace.ts';
 import { createTraceColumns } from '../trace/store/trace_columns.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
 import { TraceFileError } from '../trace/store/trace_file_error.ts';
-import type { TraceInfo } from '../trace/store/trace_info.ts';
+import { canBeWritten, type TraceInfo } from '../trace/store/trace_info.ts';
 import { readTrace } from '../trace/store/trace_reader.ts';
 import { type ColumnKey, TRACE_SUFFIX } from '../trace/store/trace_schema.ts';
 import {
@@ -24,7 +24,7 @@ import {
   type TraceLines,
 } from '../trace/trace_lines.ts';
 import { executeRun } from './execute.ts';
-import { loadMachines, packageVersion } from './machines.ts';
+import { loadMachines, type Machines, packageVersion } from './machines.ts';
 import { traceOfRun } from './trace_of_run.ts';
 
 export interface OpenTraceOptions {
@@ -40,6 +40,14 @@ export interface OpenTraceOptions {
   onProgress?: (scenario: Scenario, stepsDone: number) => void;
 }
 
+let loaded: Machines | null = null;
+
+/** The package's machine profiles, read once. */
+function machines(): Machines {
+  loaded ??= loadMachines();
+  return loaded;
+}
+
 const NSYS_SUFFIX = '.sqlite';
 /** What openTrace takes, for messages and help. */
 export const TRACE_INPUTS = '.parquet, .uvmrec, .json, .jsonl or .jsonl.gz';
@@ -53,7 +61,7 @@ function fail(place: string, what: string): never {
 function traceOfCase(place: string, entry: CaseLine): Trace {
   const checked = checkRecording(entry, false);
   if (!checked.ok) return fail(place, checked.error);
-  const parsed = parseScenario(entry.scenario, loadMachines().known, { stepsOptional: true });
+  const parsed = parseScenario(entry.scenario, machines().known, { stepsOptional: true });
   if (!parsed.ok) return fail(place, parsed.error);
   const { scenario } = parsed;
   const { events, fromStep, hasSteps, wallMicroseconds } = checked.recording;
@@ -96,7 +104,9 @@ function traceOfResult(place: string, value: Fields): Trace {
   const [wall, copies = [], notes = []] = RESULT_FIELDS.map((field) => value[field]);
   const numbers = Array.isArray(wall) && wall.every((one) => one === null || Number.isFinite(one));
   if (wall !== undefined && !numbers) fail(place, 'wallMicroseconds: expected a list of numbers and nulls');
-  if (!Array.isArray(copies) || !copies.every(isObject)) fail(place, 'copies: expected a list of records');
+  if (!Array.isArray(copies) || !copies.every(isObject) || !canBeWritten(copies)) {
+    fail(place, 'copies: expected a list of records');
+  }
   if (!Array.isArray(notes) || !notes.every((note) => typeof note === 'string')) fail(place, 'notes: expected texts');
   return {
     info: {
@@ -113,7 +123,7 @@ function traceOfResult(place: string, value: Fields): Trace {
 function runScenario(place: string, json: unknown, options: OpenTraceOptions): Trace {
   let pushLog: PushLog | null = null;
   const { traced, parameters, onProgress } = options;
-  const result = executeRun(json, loadMachines(), {
+  const result = executeRun(json, machines(), {
     ...(traced === undefined ? {} : { traced }),
     ...(parameters === undefined ? {} : { parameters }),
     ...(onProgress === undefined ? {} : { onProgress }),
@@ -209,10 +219,9 @@ export async function openTrace(path: string, options: OpenTraceOptions = {}): P
     return trace;
   }
   if (path.endsWith(RECORDING_SUFFIX)) {
-    const machines = loadMachines().known;
     const { machine } = options;
     const which = machine === undefined ? {} : { machine };
-    const trace = await createRecordingTrace(path, { uvmlab: packageVersion(), machines, ...which });
+    const trace = await createRecordingTrace(path, { uvmlab: packageVersion(), machines: machines().known, ...which });
     checkName(path, trace.info.name, options);
     return trace;
   }

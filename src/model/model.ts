@@ -42,7 +42,7 @@ export interface ModelOptions {
   contents?: boolean;
   /** Dear checks after each operation. */
   verify?: boolean;
-  /** What encrypts the contents of pages on a machine with Confidential Computing; needed there with contents. */
+  /** What encrypts pages, pushes and semaphores with Confidential Computing; needed there with contents. */
   aead?: AeadCipher;
   why?: Why | null;
   /** Value of every channel's tracking semaphore before the first push. */

@@ -80,8 +80,10 @@ export function rebaseColumns({ arrays, words, count }: TraceColumns): void {
     const gpu = gpuOf(row);
     const shift = gpu < 0 ? 0 : gpuBase[gpu];
     arrays.time[row] -= base;
+    if (gpu >= 0) arrays.gpuTime[row] -= shift;
+    // A difference of NaN is NaN, but perhaps another one, and the same events are to be the same bytes.
+    if (arrays.kind[row] !== migration) continue;
     arrays.timeEnd[row] -= base;
-    arrays.gpuTime[row] -= shift;
     arrays.gpuTimeEnd[row] -= shift;
   }
 }

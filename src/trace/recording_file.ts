@@ -363,7 +363,8 @@ export async function* readRecording(path: string, options: ReadRecordingOptions
       throw new RecordingFileError(`${path}: cannot be read: it is ${stat.isDirectory() ? 'a folder' : 'no file'}`);
     }
     const { events = true, entriesAtOnce = ENTRIES_AT_ONCE } = options;
-    const buffer = events ? new Uint8Array(entriesAtOnce * EVENT_ENTRY_BYTES_V2) : null;
+    const most = Math.min(entriesAtOnce, Math.ceil(stat.size / EVENT_ENTRY_BYTES_V2));
+    const buffer = events ? new Uint8Array(most * EVENT_ENTRY_BYTES_V2) : null;
     yield* readFrames({ path, file, at: 0 }, stat.size, buffer);
   } catch (error) {
     if (error instanceof RecordingFileError || (error as NodeJS.ErrnoException).code === undefined) throw error;

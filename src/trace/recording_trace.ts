@@ -141,19 +141,26 @@ export async function createRecordingTrace(path: string, options: RecordingTrace
   for (const { firstPage } of survey.ranges) nameFor(firstPage);
   const { made, of } = makeUpAllocations(lost.pages, nameFor);
   const allocations = allocationsOf(survey, made);
+  for (const { address, bytes } of allocations) {
+    if (!Number.isSafeInteger(bytes))
+      throw new RecordingFileError(`${path}: the range at ${address} has ${bytes} bytes`);
+  }
   placeLost(columns, lost, of, allocations.length > 1);
   if (survey.ranges.length === 1 && made.length > 0) nameRows(columns, survey.ranges[0].name);
   rebaseColumns(columns);
   notes.push(...fittingNotes(survey, gathered, made));
-  const dropped = [...survey.dropped].map(([type, count]) => [eventTypeName(type) ?? `type ${type}`, count]);
+  const dropped = [...survey.dropped].map(([type, count]) => [
+    eventTypeName(type) ?? `type ${type}`,
+    Math.min(count, Number.MAX_SAFE_INTEGER),
+  ]);
   const info: TraceInfo = {
     ...emptyTraceInfo(basename(path, RECORDING_SUFFIX), 'recording', options.uvmlab),
     driver: header.driver,
     machine,
     processors: header.processors.map(({ word, name, uuid }) => ({
       word,
-      uuid,
       ...(name === undefined ? {} : { name }),
+      uuid,
     })),
     parameters: header.parameters,
     allocations,

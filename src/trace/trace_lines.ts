@@ -10,7 +10,7 @@ import type { LineWriter } from './jsonl.ts';
 import type { PushEntry } from './push_log.ts';
 import { createTraceColumns, type TraceColumns } from './store/trace_columns.ts';
 import { appendEvent, appendPush, eventAt, PUSH_KIND, pushAt, type Trace } from './store/trace_events.ts';
-import { emptyTraceInfo, TRACE_INFO_SHAPE, type TraceInfo } from './store/trace_info.ts';
+import { canBeWritten, emptyTraceInfo, TRACE_INFO_SHAPE, type TraceInfo } from './store/trace_info.ts';
 import { TRACE_FORMAT } from './store/trace_schema.ts';
 
 const BLOCK_BYTES = 2 ** 21;
@@ -94,6 +94,7 @@ function headOf(value: Fields): { ok: true; info: TraceInfo; pushes: boolean } |
   }
   const checked = TRACE_INFO_SHAPE.safeParse(trace);
   if (!checked.success) return { ok: false, error: shapeError(TRACE_INFO_SHAPE, checked.error, trace, ['trace']) };
+  if (!canBeWritten(trace)) return { ok: false, error: 'trace: nested too deep' };
   if (typeof pushes !== 'boolean') return { ok: false, error: 'pushes: expected true or false' };
   return { ok: true, info: checked.data, pushes };
 }

@@ -30,7 +30,7 @@ function whole(p: Prng): number {
 
 function time(p: Prng): number {
   const form = prngBelow(p, 6);
-  if (form === 0) return -prngBelow(p, 1000);
+  if (form === 0) return 0 - prngBelow(p, 1000);
   if (form === 1) return prngBelow(p, 2 ** 32) + 0.25;
   return prngBelow(p, 2 ** 32) * 1000 + prngBelow(p, 1000);
 }

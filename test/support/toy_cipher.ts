@@ -6,7 +6,7 @@ import type { AeadCipher } from '../../src/model/uvm/conf_computing_types.ts';
 
 function mix(hash: number, bytes: Uint8Array): number {
   let h = hash;
-  for (const byte of bytes) h = Math.imul(h ^ byte, 0x01000193);
+  for (let i = 0; i < bytes.length; i++) h = Math.imul(h ^ bytes[i], 0x01000193);
   return h;
 }
 
@@ -16,7 +16,11 @@ function tagOf(seed: number, text: Uint8Array): Uint8Array {
   return new Uint8Array(words.buffer);
 }
 
-const xor = (seed: number, text: Uint8Array): Uint8Array => text.map((byte, i) => byte ^ (seed >>> (8 * (i % 4))) ^ i);
+function xor(seed: number, text: Uint8Array): Uint8Array {
+  const out = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) out[i] = text[i] ^ (seed >>> (8 * (i % 4))) ^ i;
+  return out;
+}
 
 export const toyCipher: AeadCipher = {
   seal(key, iv, plain) {

@@ -12,7 +12,7 @@
  *
  * A GPU goes wrong only where uvm/channel_inject.ts says so: a channel whose push fails (it and what is behind it never
  * finish, nor what acquires them), a tracking semaphore that stands still, a channel that starts nothing before a time,
- * an ECC error.
+ * an ECC error; and, with Confidential Computing, where an engine meets a tag that does not fit (gpu/secure_copy.ts).
  */
 import { assert } from '../../base/assert.ts';
 import { registerHandler, schedule } from '../kernel/clock.ts';
@@ -29,8 +29,9 @@ import {
   METHOD_PTE,
   METHOD_REPLAY,
   METHOD_SECURE_DECRYPT,
+  METHOD_SECURE_DECRYPT_AT,
   METHOD_SECURE_ENCRYPT,
-  METHOD_SECURE_NOTE,
+  METHOD_SECURE_ENCRYPT_AT,
   METHOD_TIMESTAMP,
   METHOD_TLB_INVALIDATE,
   METHOD_WORDS,
@@ -38,7 +39,7 @@ import {
   methodMemoryRelease,
 } from './methods.ts';
 import { mmuWritePte } from './mmu.ts';
-import { type SecureChannel, secureDecrypt, secureEncrypt, secureNote } from './secure_copy.ts';
+import { type SecureChannel, secureDecrypt, secureEncrypt, secureRelease, secureRunAt } from './secure_copy.ts';
 import { clientsCancel, clientsReplay } from './sm.ts';
 
 /** A channel as the host sees it. */
@@ -54,6 +55,8 @@ export interface HostChannel {
   failsAt: number;
   stuckFrom: number;
   blockedUntil: number;
+  /** The first push that an engine could not decrypt, or that waits for such a one; Infinity: none. */
+  brokenFrom: number;
   /** When the error notifier was set, or will be; Infinity while there is no error. */
   errorTime: number;
   /** Entries of the ring less one; a tracking value's entry is `value & mask`. */
@@ -172,6 +175,7 @@ export function hostAddChannel(
     failsAt: Infinity,
     stuckFrom: Infinity,
     blockedUntil: 0,
+    brokenFrom: Infinity,
     errorTime: Infinity,
     mask: entries - 1,
     ring,
@@ -299,18 +303,48 @@ function pendingMakeRoom(host: Host): void {
 function runPush(m: Model, host: Host, channel: HostChannel, at: number, finish: number): void {
   const ring = channel.ring;
   const buffer = ring[at + ENTRY_BUFFER];
+  const value = ring[at + ENTRY_VALUE];
+  const { secure } = channel;
+  if (secure !== null && m.globalStatus !== 0 && cannotRun(m, channel, secure, value)) {
+    methodMemoryRelease(host.memory, buffer);
+    return;
+  }
   if (ring[at + ENTRY_OTHER_GPUS] !== 0) runOtherGpus(m, ring[at + ENTRY_OTHER_GPUS], ring[at + ENTRY_START]);
   if (m.res.why !== null) {
     m.res.why.pushRun?.(host.gpu, host.channels.indexOf(channel), ring[at + ENTRY_VALUE], finish);
   }
-  if (ring[at + ENTRY_LENGTH] > 0) {
-    runMethods(m, host, channel, host.memory.buffers[buffer], ring[at + ENTRY_LENGTH], finish);
-  }
+  const { buffers } = host.memory;
+  const runs = runMethods(m, host, channel, buffers[buffer], ring[at + ENTRY_LENGTH], finish);
   methodMemoryRelease(host.memory, buffer);
-  // A store into 32 bits keeps the low half of the tracking value.
-  const value = ring[at + ENTRY_VALUE];
-  if (value < channel.stuckFrom) host.semaphorePages[channel.semaphorePage][channel.semaphoreIndex] = value;
   host.pushesRun++;
+  if (!runs) {
+    channel.errorTime = finish;
+    breakFrom(channel, value);
+    if (secure !== null) m.res.confComputing?.engineFailed(m, secure.channel);
+    return;
+  }
+  // A store into 32 bits keeps the low half of the tracking value.
+  const semaphores = host.semaphorePages[channel.semaphorePage];
+  if (value < channel.stuckFrom) semaphores[channel.semaphoreIndex] = value;
+  if (secure !== null) secureRelease(m, host.gpu, secure, semaphores[channel.semaphoreIndex]);
+}
+
+/** This push of a channel and those behind it never finish. */
+function breakFrom(channel: HostChannel, value: number): void {
+  channel.brokenFrom = Math.min(channel.brokenFrom, value);
+  channel.stuckFrom = Math.min(channel.stuckFrom, value);
+  channel.lastFinish = Infinity;
+}
+
+/**
+ * Is a push behind one that failed while it ran, in its channel or because it acquires it? Its times were given before
+ * that was known. With Confidential Computing alone: other failures are known when a push is submitted.
+ */
+function cannotRun(m: Model, channel: HostChannel, secure: SecureChannel, value: number): boolean {
+  if (value >= channel.brokenFrom) return true;
+  if (m.res.confComputing === null || !m.res.confComputing.waitsForBroken(m, secure.channel, value)) return false;
+  breakFrom(channel, value);
+  return true;
 }
 
 /** What a push acquired on other GPUs happened before it: make it so. */
@@ -318,6 +352,7 @@ function runOtherGpus(m: Model, mask: number, time: number): void {
   for (let rest = mask; rest !== 0; rest &= rest - 1) hostRunUntil(m, 31 - Math.clz32(rest & -rest), time);
 }
 
+/** Returns false where an engine met a tag that does not fit: the push ends there. */
 function runMethods(
   m: Model,
   host: Host,
@@ -325,7 +360,7 @@ function runMethods(
   words: Float64Array,
   length: number,
   finish: number,
-): void {
+): boolean {
   const gpu = host.gpu;
   for (let i = 0; i < length; i += METHOD_WORDS[words[i]]) {
     switch (words[i]) {
@@ -363,16 +398,18 @@ function runMethods(
       case METHOD_TIMESTAMP:
         break;
       case METHOD_SECURE_DECRYPT:
-        secureDecrypt(m, gpu, channel.secure, words, i);
+        if (!secureDecrypt(m, gpu, channel.secure, words, i)) return false;
         break;
       case METHOD_SECURE_ENCRYPT:
         secureEncrypt(m, gpu, channel.secure, words, i);
         break;
-      case METHOD_SECURE_NOTE:
-        secureNote(channel.secure);
+      case METHOD_SECURE_ENCRYPT_AT:
+      case METHOD_SECURE_DECRYPT_AT:
+        if (!secureRunAt(m, gpu, channel.secure, words, i)) return false;
         break;
       default:
         assert(false, 'unknown method in a push');
     }
   }
+  return true;
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import {
   createMethodMemory,
   METHOD_NAMES,
-  METHOD_SECURE_NOTE,
+  METHOD_SECURE_DECRYPT_AT,
   METHOD_WORDS,
   methodMemoryClaim,
   methodMemoryGrow,
@@ -11,7 +11,7 @@ import {
 
 describe('methods', () => {
   it('have a name and a length each', () => {
-    expect(METHOD_WORDS.length).toBe(METHOD_SECURE_NOTE + 1);
+    expect(METHOD_WORDS.length).toBe(METHOD_SECURE_DECRYPT_AT + 1);
     expect(METHOD_NAMES.length).toBe(METHOD_WORDS.length);
     expect(new Set(METHOD_NAMES).size).toBe(METHOD_NAMES.length);
   });

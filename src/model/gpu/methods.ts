@@ -3,9 +3,9 @@
  * far as a fault path emits them: copies, memsets, page-table writes, TLB invalidates, replays, cancels, timestamps.
  *
  * A push is a run of words in a buffer of doubles (page numbers and entries exceed 32 bits): an op code, then its
- * operands; the op code alone tells their count. Sizes in bytes are in uvm/push_bytes.ts. Left out: method headers and
- * subchannels, semaphore acquires and releases (the host keeps them as numbers of the GPFIFO entry), inline data,
- * membars and pipelining flags.
+ * operands; the op code alone tells their count. Sizes in bytes are in uvm/push_bytes.ts, the words that a copy engine
+ * reads in uvm/push_encode.ts. Left out: semaphore acquires and releases (the host keeps them as numbers of the GPFIFO
+ * entry), inline data, membars and pipelining flags.
  */
 
 /** dst, src (processor ids), first page, pages: one method for the run. */
@@ -44,8 +44,10 @@ export const METHOD_COPY_IN = 10;
 export const METHOD_SECURE_DECRYPT = 11;
 /** The same operands: a page of the GPU's memory to a staging buffer, encrypted. */
 export const METHOD_SECURE_ENCRYPT = 12;
-/** No operands: an encryption of what the driver itself reads, which uses an IV of the channel. */
-export const METHOD_SECURE_NOTE = 13;
+/** Destination, source (addresses on the GPU, gpu/secure_memory.ts), bytes, address of the tag: an encryption. */
+export const METHOD_SECURE_ENCRYPT_AT = 13;
+/** The same operands: a decryption. */
+export const METHOD_SECURE_DECRYPT_AT = 14;
 
 /** Flags of METHOD_TLB_INVALIDATE. */
 export const TLB_ALL = 1;
@@ -66,11 +68,12 @@ export const METHOD_NAMES: readonly string[] = [
   'copyIn',
   'secureDecrypt',
   'secureEncrypt',
-  'secureNote',
+  'secureEncryptAt',
+  'secureDecryptAt',
 ];
 
 /** Words of a method, the op code included, by op code. */
-export const METHOD_WORDS: readonly number[] = [1, 5, 5, 4, 5, 4, 2, 4, 2, 7, 7, 7, 7, 1];
+export const METHOD_WORDS: readonly number[] = [1, 5, 5, 4, 5, 4, 2, 4, 2, 7, 7, 7, 7, 5, 5];
 
 const FIRST_BUFFER_WORDS = 64;
 

@@ -392,9 +392,9 @@ export function channelUnlockForPush(channel: Channel): void {
 
 /**
  * Moves the local time of a thread that spins since `since` to the next completion or error among the channels, unless
- * one is waiting to be found.
+ * one is waiting to be found. `endsWithDriver`: a fatal error of the driver ends the wait too.
  */
-function spin(m: Model, channels: Channel[], place: string, since: number): void {
+function spin(m: Model, channels: Channel[], place: string, since: number, endsWithDriver = false): void {
   let next = Infinity;
   let first: Channel | null = null;
   for (let i = 0; i < channels.length; i++) {
@@ -403,12 +403,28 @@ function spin(m: Model, channels: Channel[], place: string, since: number): void
     first ??= channel;
     const { host } = m.gpus[channel.gpu].channelManager;
     const value = channel.gpfifoEntries[channel.gpuGet * GPFIFO_WORDS + GPFIFO_TRACKING_VALUE];
-    const finish = Math.min(hostFinishTime(host, channel.index, value), host.channels[channel.index].errorTime);
+    let finish = Math.min(hostFinishTime(host, channel.index, value), host.channels[channel.index].errorTime);
+    if (channel.trackingSem.secure?.unreadable) {
+      // Whoever looks at the driver's status has found the error by now; others go on with the next release.
+      if (endsWithDriver) return;
+      finish = nextRelease(m, channel);
+    }
     if (finish < next) next = finish;
   }
   assert(first !== null, 'nothing to wait for: the entries are reserved by open pushes');
   const { gpu } = first;
   spinLoopUntil(m, gpu, place, since, next, () => channels.map(channelWaitText).join(', '));
+}
+
+/** When the pending push finishes that is the next to finish; Infinity when none is left. */
+function nextRelease(m: Model, channel: Channel): number {
+  const { host } = m.gpus[channel.gpu].channelManager;
+  const { queuedValue, completedValue } = channel.trackingSem;
+  for (let value = completedValue + 1; value <= queuedValue; value++) {
+    const finish = hostFinishTime(host, channel.index, value);
+    if (finish > m.k.now) return finish;
+  }
+  return Infinity;
 }
 
 /** A channel and how far it has come, for a message. */
@@ -504,9 +520,11 @@ function updateProgress(m: Model, channel: Channel, max: number): number {
     const value = entries[at + GPFIFO_TRACKING_VALUE];
     if (value > completed) break;
     const onComplete = entries[at + GPFIFO_ON_COMPLETE];
+    const entry = channel.gpuGet;
     // Before the callback, so that one that looks at this channel itself does not run again.
     channel.gpuGet = (channel.gpuGet + 1) & mask;
     if (onComplete !== -1) {
+      if (manager.confComputing !== null) m.res.confComputing?.decryptPush(m, channel, entry, value);
       m.res.pushCallbacks[onComplete](m, channel.id, value, entries[at + GPFIFO_ON_COMPLETE_DATA], m.k.now);
     }
     const span = entries[at + GPFIFO_SPAN];
@@ -531,7 +549,7 @@ export function channelManagerWaitForSpace(m: Model, gpu: number): number {
   let status = NV_OK;
   channelManagerUpdateProgress(m, gpu);
   while (!pushbufferHasSpace(pushbuffer) && status === NV_OK) {
-    spin(m, channels, 'uvm_pushbuffer_begin_push', since);
+    spin(m, channels, 'uvm_pushbuffer_begin_push', since, true);
     status = channelManagerCheckErrors(m, gpu);
     channelManagerUpdateProgress(m, gpu);
   }
@@ -544,7 +562,7 @@ export function channelManagerWait(m: Model, gpu: number): number {
   let status = m.globalStatus;
   if (channelManagerUpdateProgress(m, gpu) === 0 && status === NV_OK) return channelManagerCheckErrors(m, gpu);
   while (channelManagerUpdateProgress(m, gpu) > 0 && status === NV_OK) {
-    spin(m, m.gpus[gpu].channelManager.channels, 'uvm_channel_manager_wait', since);
+    spin(m, m.gpus[gpu].channelManager.channels, 'uvm_channel_manager_wait', since, true);
     status = channelManagerCheckErrors(m, gpu);
   }
   return status;
@@ -557,7 +575,7 @@ export function channelWait(m: Model, id: number): number {
   let status = m.globalStatus;
   if (updateProgress(m, channel, UPDATE_PROGRESS_MAX) === 0 && status === NV_OK) return channelCheckErrors(m, channel);
   while (updateProgress(m, channel, UPDATE_PROGRESS_MAX) > 0 && status === NV_OK) {
-    spin(m, [channel], 'uvm_channel_wait', since);
+    spin(m, [channel], 'uvm_channel_wait', since, true);
     status = m.globalStatus === NV_OK ? channelCheckErrors(m, channel) : m.globalStatus;
   }
   return status;
@@ -606,6 +624,15 @@ export function channelRecentPushes(m: Model, id: number, count: number): PushRe
     });
   }
   return records;
+}
+
+/** What a push that is not collected acquires, as far as its channel remembers. */
+export function channelAcquiresOf(channel: Channel, value: number): [number, number][] {
+  const back = channel.trackingSem.queuedValue + 1 - value;
+  const at = ((channel.cpuPut - back) & (channel.numGpfifoEntries - 1)) * GPFIFO_WORDS;
+  const { gpfifoEntries: entries } = channel;
+  if (entries[at + GPFIFO_TRACKING_VALUE] !== value) return [];
+  return recordedAcquires(channel, entries[at + GPFIFO_ACQUIRE_FIRST], entries[at + GPFIFO_ACQUIRE_COUNT]) ?? [];
 }
 
 function recordedAcquires(channel: Channel, first: number, count: number): [number, number][] | null {

@@ -24,7 +24,6 @@ import {
   channelReserveType,
 } from './channel.ts';
 import { channelWlcGetPairedLcic, createConfComputingChannelManager } from './channel_conf_computing.ts';
-import { WLC_PUSH_BYTES } from './channel_conf_computing_launch.ts';
 import { channelInjectError } from './channel_inject.ts';
 import { confComputingOf } from './conf_computing.ts';
 import type { Launch } from './conf_computing_types.ts';
@@ -38,6 +37,7 @@ import {
   pushTlbInvalidate,
   pushWait,
 } from './push.ts';
+import { WLC_PUSH_BYTES } from './secure_memory.ts';
 import { NV_ERR_RC_ERROR, NV_OK } from './status.ts';
 
 const C2G = CHANNEL_TYPE_CPU_TO_GPU;
@@ -181,8 +181,8 @@ describe('a launch', () => {
       lcicChannel: channelWlcGetPairedLcic(managerOf(m), wlc).id,
       launchValue: wlc.trackingSem.queuedValue,
     });
-    // A membar's worth of methods, and an end of 168 bytes; launched in multiples of 32.
-    expect([push.bytes, one.bytes]).toEqual([20 + 168, 192]);
+    // A membar's worth of methods, and an end of 168 bytes.
+    expect([push.bytes, one.bytes]).toEqual([20 + 168, 188]);
     // The CPU goes on when it sees that WLC is done; neither the push nor LCIC is done by then.
     expect(m.k.now).toBe(one.launchFinish + m.cost.trackerPoll);
     expect(one.end).toBe(m.k.now);
@@ -193,6 +193,20 @@ describe('a launch', () => {
     // Payloads of the push, of WLC and of LCIC.
     expect(countsOf(m).gpuEncryptedBytes).toBe(before.gpuEncryptedBytes + 3 * 4);
     expect(pushWait(m, push)).toBe(NV_OK);
+  });
+
+  it('is of as many bytes as the push has, and the next push in the chunk begins at a multiple of 32', () => {
+    const m = createConfComputingModel();
+    channelManagerWait(m, 0);
+    const offsets = Array.from({ length: 17 }, () => {
+      const push = begin(m);
+      push.duration += 1e9;
+      pushEnd(m, push);
+      expect(push.bytes).toBe(188);
+      return push.offset;
+    });
+    expect(offsets.slice(0, 16).every((offset) => offset % 2 ** 20 === 0)).toBe(true);
+    expect(offsets[16] % 2 ** 20).toBe(192);
   });
 
   it('that fails ends the waits for its push with the error of the WLC channel', () => {

@@ -31,6 +31,7 @@ import {
 import { createDmaBufferPool } from './conf_computing.ts';
 import type { ConfComputing } from './conf_computing_types.ts';
 import { createPush, PUSH_MAX_CONCURRENT_PUSHES, PUSH_SLOT_STATIC } from './pushbuffer.ts';
+import { BUF_ALIGNMENT } from './secure_memory.ts';
 
 /** The types that ask for an engine of their own, in that order: WLC last, for an engine that no other type took. */
 const TYPES_BY_PRIORITY = [
@@ -57,6 +58,9 @@ function createConfComputing(manager: ChannelManager): ConfComputing {
       decryptRotations: 0,
     })),
     dma: createDmaBufferPool(),
+    memory: null,
+    bundles: new Map(),
+    signed: 0,
     wlcPush: createPush(PUSH_SLOT_STATIC),
     lcicPush: createPush(PUSH_SLOT_STATIC),
     counts: {
@@ -69,6 +73,7 @@ function createConfComputing(manager: ChannelManager): ConfComputing {
       gpuEncryptions: 0,
       gpuEncryptedBytes: 0,
       ivRotations: 0,
+      pushDecryptFailures: 0,
     },
   };
 }
@@ -106,6 +111,7 @@ export function createConfComputingChannelManager(gpu: number, options: ChannelM
   forType[CHANNEL_TYPE_WLC] = wlc;
   forType[CHANNEL_TYPE_LCIC] = lcic;
   for (const channel of manager.channels) channel.pushLock = PUSH_LOCK_FREE;
+  manager.pushbuffer.sizeMask = BUF_ALIGNMENT - 1;
   manager.confComputing = createConfComputing(manager);
   return manager;
 }

@@ -9,7 +9,7 @@
  * is idle, and rings a doorbell. WLC decrypts both, writes GPFIFO entry and PUT of the push's channel, and wakes
  * LCIC, which makes WLC ready again. The CPU waits for WLC. Before WLC is set up, SEC2 does it alone.
  *
- * The encrypted bytes of launches and semaphores are counted and use IVs, but only copied pages are really encrypted.
+ * What lies in unprotected memory is in channel_conf_computing_bytes.ts and, for SEC2, channel_conf_computing_sec2.ts.
  * WLC and SEC2 take the base cost of page-table work on their engine for each of their pushes. After a fatal error the
  * driver launches nothing any more, the model still does.
  */
@@ -23,13 +23,39 @@ import {
   CHANNEL_TYPE_SEC2,
   CHANNEL_TYPE_WLC,
   type Channel,
+  channelAcquiresOf,
+  channelCheckErrors,
   channelGet,
+  channelGpu,
   channelManagerGet,
   channelReserveType,
   channelUnlockForPush,
   channelWait,
 } from './channel.ts';
 import { channelWlcGetPairedLcic } from './channel_conf_computing.ts';
+import {
+  bundleKey,
+  cpuEncryptAt,
+  decryptPush,
+  indexInPool,
+  lcicPrepareNotifiers,
+  pushPlain,
+  wlcControlCode,
+  wlcEndCode,
+  wlcLaunchCode,
+  wlcRun,
+  writeTimestamps,
+} from './channel_conf_computing_bytes.ts';
+import {
+  type Sec2Push,
+  sec2Begin,
+  sec2EndAndWait,
+  sec2Release,
+  sec2Reserve,
+  sec2SetGpfifo,
+  sec2UpdateGpPut,
+  sec2Upload,
+} from './channel_conf_computing_sec2.ts';
 import {
   acquireEncryptionIv,
   confComputingOf,
@@ -44,31 +70,26 @@ import {
   type Launch,
 } from './conf_computing_types.ts';
 import { globalSetFatalError } from './gpu_semaphore.ts';
-import {
-  PURPOSE_LAUNCH,
-  PURPOSE_LAUNCH_CONFIRM,
-  type Push,
-  pushBeginOnReservedChannel,
-  pushEndAndWait,
-  pushSecureNote,
-  pushSubmit,
-} from './push.ts';
+import { encryptedPayloadUpdate, logPayloadEncryption } from './gpu_semaphore_secure.ts';
+import { MEMBAR_GPU } from './hopper_ce.ts';
+import { gpfifoEntry, gpfifoSegmentBase } from './hopper_host.ts';
+import { PURPOSE_LAUNCH, PURPOSE_LAUNCH_CONFIRM, type Push, pushSecureCopyAt, pushSubmit } from './push.ts';
 import { SECURE_PAYLOAD_BYTES, secureEncryptPushBytes } from './push_bytes.ts';
+import { codeBytes, type PushCode } from './push_code.ts';
 import { pushReset } from './pushbuffer.ts';
+import {
+  doorbellGpuVa,
+  LCIC_PUSH_BYTES,
+  launchTagGpuVa,
+  pushbufferGpuVa,
+  pushbufferUnprotectedGpuVa,
+  pushTagUnprotectedGpuVa,
+  WLC_PUSH_BYTES,
+  wlcTagGpuVa,
+  wlcUnprotectedGpuVa,
+} from './secure_memory.ts';
 import { NV_ERR_RC_ERROR } from './status.ts';
 import { trackerWaitForEntry } from './tracker.ts';
-
-/** Bytes of a WLC push, to which shorter ones are padded (UVM_MAX_WLC_PUSH_SIZE). */
-export const WLC_PUSH_BYTES = 364;
-/** Bytes of LCIC's push (UVM_LCIC_PUSH_SIZE). */
-export const LCIC_PUSH_BYTES = 216;
-/** SEC2's decryption: ten methods of one word, and behind headers the 16 bytes of its signature and of the tag. */
-const SEC2_DECRYPT_BYTES = 120;
-/** Bytes of a GPFIFO's place and of a PUT as SEC2 writes them: not less than 16. */
-export const SEC2_WRITE_BYTES = 16;
-/** Pushes are encrypted in multiples of this (UVM_CONF_COMPUTING_BUF_ALIGNMENT). */
-const BUF_ALIGNMENT = 32;
-const PAYLOAD_BYTES = 4;
 
 /** Notifier odd, encryption of the payload, notifier even. */
 const PAYLOAD_METHODS = 3;
@@ -83,12 +104,37 @@ const LCIC_METHODS = 7;
 
 /** Hooks of a machine with Confidential Computing. `aead` is null where no contents are kept. */
 export function createConfComputingResources(aead: AeadCipher | null): ConfComputingResources {
-  return { aead, bounceWritten: null, beginPush, encryptPush, launch, engineFailed };
+  return {
+    aead,
+    bounceWritten: null,
+    unprotectedWritten: null,
+    pushDecrypted: null,
+    beginPush,
+    encryptPush,
+    launch,
+    submitted: writeTimestamps,
+    decryptPush,
+    updatePayload: encryptedPayloadUpdate,
+    waitsForBroken,
+    engineFailed,
+  };
 }
 
-/** The channel's engine met a tag that does not fit: an error of the channel, which ends the driver. */
-function engineFailed(m: Model): void {
+/**
+ * The channel's engine met a tag that does not fit: an error of the channel, which ends the driver. It is found at
+ * once, where the driver finds it when it next looks at that channel.
+ */
+function engineFailed(m: Model, channel: number): void {
+  channelCheckErrors(m, channelGet(m, channel));
   globalSetFatalError(m, NV_ERR_RC_ERROR);
+}
+
+function waitsForBroken(m: Model, id: number, value: number): boolean {
+  const acquires = channelAcquiresOf(channelGet(m, id), value);
+  return acquires.some(([channel, acquired]) => {
+    const { host } = m.gpus[channelGpu(channel)].channelManager;
+    return acquired >= host.channels[channelGet(m, channel).index].brokenFrom;
+  });
 }
 
 /** channel_rotate_and_reserve_launch_channel */
@@ -112,12 +158,24 @@ function encryptPush(m: Model, push: Push): void {
   const manager = channelManagerGet(m, channel);
   if (manager.pools[channel.pool].poolType === CHANNEL_POOL_TYPE_SEC2) return;
   if (push.onComplete !== -1 && push.length > 0) {
-    logGpuEncryption(m, channel, push.bytes);
-    pushSecureNote(m, push, secureEncryptPushBytes(push.offset, push.bytes));
+    encryptForCallback(m, push, channel);
   }
-  logGpuEncryption(m, channel, PAYLOAD_BYTES);
-  pushSecureNote(m, push, SECURE_PAYLOAD_BYTES);
-  push.methods += PAYLOAD_METHODS - 1;
+  logPayloadEncryption(m, channel);
+  push.bytes += SECURE_PAYLOAD_BYTES;
+  push.methods += PAYLOAD_METHODS;
+}
+
+/** The engine encrypts the whole push so far, timestamps and all, to where it was decrypted from. */
+function encryptForCallback(m: Model, push: Push, channel: Channel): void {
+  const { bytes, offset } = push;
+  const tag = pushTagUnprotectedGpuVa(push, bytes);
+  const iv = logGpuEncryption(m, channel, bytes);
+  const conf = confComputingOf(channelManagerGet(m, channel));
+  if (conf.memory !== null) {
+    conf.bundles.set(bundleKey(channel, channel.cpuPut), { iv, offset, bytes, tag, timestamps: [] });
+  }
+  const dst = pushbufferUnprotectedGpuVa(offset);
+  pushSecureCopyAt(m, push, false, dst, pushbufferGpuVa(offset), bytes, tag, secureEncryptPushBytes(offset, bytes));
 }
 
 function launch(m: Model, push: Push): void {
@@ -127,9 +185,8 @@ function launch(m: Model, push: Push): void {
   }
   const launcher = channelGet(m, push.launchChannel);
   const { poolType } = channelManagerGet(m, launcher).pools[launcher.pool];
-  const bytes = Math.ceil(push.bytes / BUF_ALIGNMENT) * BUF_ALIGNMENT;
-  const told =
-    poolType === CHANNEL_POOL_TYPE_SEC2 ? launchViaSec2(m, launcher, bytes) : launchViaWlc(m, launcher, bytes);
+  const { bytes } = push;
+  const told = poolType === CHANNEL_POOL_TYPE_SEC2 ? launchViaSec2(m, launcher, push) : launchViaWlc(m, launcher, push);
   push.launchChannel = CHANNEL_NONE;
   push.acquireTime = Math.max(push.acquireTime, told.launchFinish + m.cost.pushLatency);
   if (m.res.why !== null) {
@@ -140,9 +197,15 @@ function launch(m: Model, push: Push): void {
 type Told = Omit<Launch, 'gpu' | 'channel' | 'value' | 'bytes'>;
 
 /** internal_channel_submit_work_indirect_sec2: SEC2 writes the GPFIFO entry and PUT of a channel. */
-function launchViaSec2(m: Model, sec2: Channel, bytes: number): Told {
+function launchViaSec2(m: Model, sec2: Channel, launched: Push): Told {
   const begin = m.k.now;
-  const push = sec2Push(m, sec2, PURPOSE_LAUNCH, [bytes, SEC2_WRITE_BYTES, SEC2_WRITE_BYTES]);
+  const channel = channelGet(m, launched.channel);
+  const { offset, bytes } = launched;
+  const plain = confComputingOf(channelManagerGet(m, sec2)).memory === null ? null : pushPlain(m, launched);
+  const s = sec2Begin(m, sec2, PURPOSE_LAUNCH);
+  sec2Upload(m, s, plain, bytes, pushbufferUnprotectedGpuVa(offset), sec2Reserve(s), pushbufferGpuVa(offset));
+  submitEntryViaSec2(m, s, channel, gpfifoEntry(pushbufferGpuVa(offset), bytes, false));
+  const { push } = s;
   return {
     launchChannel: sec2.id,
     launchValue: push.trackingValue,
@@ -157,6 +220,15 @@ function launchViaSec2(m: Model, sec2: Channel, bytes: number): Told {
   };
 }
 
+/** The end of such a push: entry, PUT, doorbell. SEC2 takes its time once. */
+function submitEntryViaSec2(m: Model, s: Sec2Push, channel: Channel, entry: readonly [number, number]): void {
+  sec2SetGpfifo(m, s, channel, entry);
+  sec2UpdateGpPut(m, s, channel, (channel.cpuPut + 1) & (channel.numGpfifoEntries - 1));
+  sec2Release(m, s, doorbellGpuVa, channel.id, MEMBAR_GPU);
+  s.push.duration += m.cost.memopsBase;
+  sec2EndAndWait(m, s);
+}
+
 /** Reserves a channel of a type while no error can be met. */
 export function reserveAtSetup(m: Model, gpu: number, type: number): Channel {
   const channel = channelReserveType(m, gpu, type);
@@ -164,44 +236,57 @@ export function reserveAtSetup(m: Model, gpu: number, type: number): Channel {
   return channel;
 }
 
-/** A push on a reserved SEC2 channel that decrypts pieces of these sizes, and is waited for. */
-export function sec2Push(m: Model, sec2: Channel, purpose: number, pieces: readonly number[]): Push {
-  const push = pushBeginOnReservedChannel(m, sec2, CHANNEL_TYPE_SEC2, purpose);
-  for (const bytes of pieces) {
-    acquireEncryptionIv(m, sec2);
-    cpuEncryptNote(m, sec2, bytes);
-  }
-  push.methods += pieces.length + 1;
-  push.bytes += pieces.length * SEC2_DECRYPT_BYTES;
-  push.duration += m.cost.memopsBase;
-  pushEndAndWait(m, push);
-  return push;
-}
-
 /** internal_channel_submit_work_indirect_wlc: a WLC channel writes the GPFIFO entry and PUT of another one. */
-function launchViaWlc(m: Model, wlc: Channel, bytes: number): Told {
+function launchViaWlc(m: Model, wlc: Channel, push: Push): Told {
   // The IV of WLC's own push is taken when that one begins, so before the IV of what it carries.
-  acquireEncryptionIv(m, wlc);
-  acquireEncryptionIv(m, wlc);
-  cpuEncryptNote(m, wlc, bytes);
-  return wlcSubmit(m, wlc, LAUNCH_METHODS);
+  const own = acquireEncryptionIv(m, wlc);
+  const iv = acquireEncryptionIv(m, wlc);
+  cpuEncryptNote(m, wlc, push.bytes);
+  if (confComputingOf(channelManagerGet(m, wlc)).memory === null) return wlcSubmit(m, wlc, LAUNCH_METHODS, null);
+  const plain = pushPlain(m, push);
+  const tag = launchTagGpuVa(indexInPool(m, wlc));
+  cpuEncryptAt(m, wlc, iv, plain, pushbufferUnprotectedGpuVa(push.offset), tag);
+  return wlcSubmit(m, wlc, LAUNCH_METHODS, { code: wlcLaunchCode(m, wlc, push), iv: own, push, plain });
 }
 
 /** The GPFIFO entry of a channel that holds no push, written on its behalf (submit_ctrl_gpfifo_indirect). */
-export function submitControl(m: Model, gpu: number): void {
-  const manager = m.gpus[gpu].channelManager;
-  if (!confComputingOf(manager).wlcReady) {
-    sec2Push(m, reserveAtSetup(m, gpu, CHANNEL_TYPE_SEC2), PURPOSE_LAUNCH, [SEC2_WRITE_BYTES, SEC2_WRITE_BYTES]);
+export function submitControl(m: Model, channel: Channel): void {
+  const { gpu } = channel;
+  const conf = confComputingOf(channelManagerGet(m, channel));
+  if (!conf.wlcReady) {
+    const s = sec2Begin(m, reserveAtSetup(m, gpu, CHANNEL_TYPE_SEC2), PURPOSE_LAUNCH);
+    submitEntryViaSec2(m, s, channel, gpfifoSegmentBase(pushbufferGpuVa(0)));
     return;
   }
   const wlc = reserveAtSetup(m, gpu, CHANNEL_TYPE_WLC);
   maybeRotateChannelIvs(m, wlc);
-  acquireEncryptionIv(m, wlc);
-  wlcSubmit(m, wlc, CONTROL_METHODS);
+  const iv = acquireEncryptionIv(m, wlc);
+  const bytes = conf.memory === null ? null : { code: wlcControlCode(m, wlc, channel), iv, push: null, plain: null };
+  wlcSubmit(m, wlc, CONTROL_METHODS, bytes);
+}
+
+/** A WLC push as it is built: its methods, its IV, and the push that it launches, if any, with its bytes. */
+interface WlcBytes {
+  code: PushCode;
+  iv: number;
+  push: Push | null;
+  plain: Uint8Array | null;
+}
+
+/** Encrypts a WLC push and lets WLC run it. Returns false where WLC fails. */
+function wlcEncryptAndRun(m: Model, wlc: Channel, lcic: Channel, bytes: WlcBytes): boolean {
+  const { code, iv, push, plain } = bytes;
+  wlcEndCode(code, wlc, lcic, wlc.trackingSem.queuedValue + 1);
+  const own = codeBytes(code);
+  assert(own.length === WLC_PUSH_BYTES, 'a WLC push has 364 bytes');
+  lcicPrepareNotifiers(m, lcic);
+  const pair = indexInPool(m, wlc);
+  cpuEncryptAt(m, wlc, iv, own, wlcUnprotectedGpuVa(pair), wlcTagGpuVa(pair));
+  return wlcRun(m, wlc, own, push, plain);
 }
 
 /** internal_channel_submit_work_wlc: runs a push of `methods` methods on a reserved WLC channel and waits for it. */
-function wlcSubmit(m: Model, wlc: Channel, methods: number): Told {
+function wlcSubmit(m: Model, wlc: Channel, methods: number, bytes: WlcBytes | null): Told {
   const manager = channelManagerGet(m, wlc);
   const conf = confComputingOf(manager);
   const lcic = channelWlcGetPairedLcic(manager, wlc);
@@ -211,13 +296,15 @@ function wlcSubmit(m: Model, wlc: Channel, methods: number): Told {
   push.duration = 2 * m.cost.memopsBase;
   push.bytes = WLC_PUSH_BYTES;
   m.k.now = Math.round(m.k.now + m.cost.pushBase + m.cost.pushMethod * push.methods);
-  logGpuEncryption(m, wlc, PAYLOAD_BYTES);
+  logPayloadEncryption(m, wlc);
   channelWait(m, lcic.id);
   const idle = m.k.now;
-  logGpuEncryption(m, lcic, PAYLOAD_BYTES);
+  logPayloadEncryption(m, lcic);
   cpuEncryptNote(m, wlc, WLC_PUSH_BYTES);
   push.end = m.k.now;
+  const runs = bytes === null || wlcEncryptAndRun(m, wlc, lcic, bytes);
   push.trackingValue = ++wlc.trackingSem.queuedValue;
+  if (!runs) manager.host.channels[wlc.index].failsAt = push.trackingValue;
   pushSubmit(m, push);
   const confirm = openStatic(m, conf.lcicPush, lcic, CHANNEL_TYPE_LCIC, PURPOSE_LAUNCH_CONFIRM, LCIC_METHODS);
   confirm.duration = m.cost.memopsBase;

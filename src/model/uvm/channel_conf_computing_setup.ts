@@ -7,7 +7,9 @@
  * A GPFIFO entry without a push (the base of the pushbuffer's segment) is launched but takes no place in the ring.
  */
 import { assert } from '../../base/assert.ts';
+import { bytesOfWords } from '../gpu/byte_memory.ts';
 import { secureKey } from '../gpu/secure_copy.ts';
+import { createSecureMemory } from '../gpu/secure_memory.ts';
 import type { Model } from '../state.ts';
 import {
   CHANNEL_POOL_TYPE_CE,
@@ -20,31 +22,53 @@ import {
   channelReserve,
   channelUpdateProgress,
 } from './channel.ts';
+import { lcicCode, wlcDecryptCode } from './channel_conf_computing_bytes.ts';
+import { reserveAtSetup, submitControl } from './channel_conf_computing_launch.ts';
 import {
-  LCIC_PUSH_BYTES,
-  reserveAtSetup,
-  SEC2_WRITE_BYTES,
-  sec2Push,
-  submitControl,
-} from './channel_conf_computing_launch.ts';
+  type Sec2Push,
+  sec2Begin,
+  sec2EndAndWait,
+  sec2Reserve,
+  sec2UpdateGpPut,
+  sec2Upload,
+} from './channel_conf_computing_sec2.ts';
 import { confComputingOf, dmaBufferAlloc } from './conf_computing.ts';
+import { secureSemaphoreInit } from './gpu_semaphore_secure.ts';
+import { gpfifoEntry } from './hopper_host.ts';
 import { PURPOSE_CHANNEL_INIT, PURPOSE_CHANNEL_SCHEDULE, pushBeginOnReservedChannel, pushEndAndWait } from './push.ts';
+import { codeBytes, codeSize } from './push_code.ts';
+import {
+  gpfifoGpuVa,
+  lcicNotifierGpuVa,
+  lcicRunGpuVa,
+  semaphoreEncryptedGpuVa,
+  semaphoreSec2GpuVa,
+  WLC_PUSH_BYTES,
+  wlcDecryptGpuVa,
+  wlcRunGpuVa,
+  wlcUnprotectedGpuVa,
+} from './secure_memory.ts';
 
 /** SET_OBJECT of the engine and of the host. */
 const INIT_METHODS = 2;
-/** WLC's push that decrypts the next one. */
-const WLC_DECRYPT_PUSH_BYTES = 64;
-const GPFIFO_ENTRY_BYTES = 8;
+const CHANNEL_INIT_BYTES = 16;
 
 /** channel_init: the first push of a channel. */
 function channelInit(m: Model, channel: Channel): void {
   channelReserve(m, channel, 1);
   const { poolType } = channelManagerGet(m, channel).pools[channel.pool];
-  if (poolType !== CHANNEL_POOL_TYPE_SEC2) submitControl(m, channel.gpu);
-  const push = pushBeginOnReservedChannel(m, channel, CHANNEL_TYPE_ANY, PURPOSE_CHANNEL_INIT);
-  push.methods += INIT_METHODS;
-  push.duration += m.cost.memopsBase;
-  pushEndAndWait(m, push);
+  if (poolType !== CHANNEL_POOL_TYPE_SEC2) submitControl(m, channel);
+  if (poolType === CHANNEL_POOL_TYPE_SEC2) {
+    const s = sec2Begin(m, channel, PURPOSE_CHANNEL_INIT);
+    s.push.duration += m.cost.memopsBase;
+    sec2EndAndWait(m, s);
+  } else {
+    const push = pushBeginOnReservedChannel(m, channel, CHANNEL_TYPE_ANY, PURPOSE_CHANNEL_INIT);
+    push.methods += INIT_METHODS;
+    push.bytes += CHANNEL_INIT_BYTES;
+    push.duration += m.cost.memopsBase;
+    pushEndAndWait(m, push);
+  }
   channelUpdateProgress(m, channel.id);
 }
 
@@ -55,29 +79,87 @@ function blockEntries(channel: Channel, left: number): void {
   channel.currentGpfifoCount += count;
 }
 
-function uploadSchedule(m: Model, channel: Channel, pieces: readonly number[]): void {
-  sec2Push(m, reserveAtSetup(m, channel.gpu, CHANNEL_TYPE_SEC2), PURPOSE_CHANNEL_SCHEDULE, pieces);
+/**
+ * setup_wlc_schedule: WLC's first push and its GPFIFO, through the memory that will hold its second push. The entries
+ * run the two in turn.
+ */
+function setupWlcSchedule(m: Model, wlc: Channel, pair: number): void {
+  blockEntries(wlc, 1);
+  const decrypt = wlcDecryptCode(pair);
+  const entries: number[] = [];
+  for (let i = 0; i < wlc.numGpfifoEntries; i++) {
+    const isDecrypt = i % 2 === wlc.cpuPut % 2;
+    entries.push(
+      ...(isDecrypt
+        ? gpfifoEntry(wlcDecryptGpuVa(pair), codeSize(decrypt), false)
+        : gpfifoEntry(wlcRunGpuVa(pair), WLC_PUSH_BYTES, true)),
+    );
+  }
+  const s = sec2Begin(m, reserveAtSetup(m, wlc.gpu, CHANNEL_TYPE_SEC2), PURPOSE_CHANNEL_SCHEDULE);
+  uploadSchedule(m, s, pair, wlcDecryptGpuVa(pair), codeBytes(decrypt), gpfifoGpuVa(wlc, 0), bytesOfWords(entries));
+  sec2UpdateGpPut(m, s, wlc, (wlc.cpuPut + 2) % wlc.numGpfifoEntries);
+  s.push.duration += m.cost.memopsBase;
+  sec2EndAndWait(m, s);
 }
 
-/** setup_wlc_schedule, setup_lcic_schedule: one launch at a time is all that a pair can do. */
-function setupPair(m: Model, wlc: Channel, lcic: Channel): void {
-  blockEntries(wlc, 1);
-  uploadSchedule(m, wlc, [WLC_DECRYPT_PUSH_BYTES, wlc.numGpfifoEntries * GPFIFO_ENTRY_BYTES, SEC2_WRITE_BYTES]);
+/** setup_lcic_schedule: all entries of LCIC run one push. */
+function setupLcicSchedule(m: Model, wlc: Channel, lcic: Channel, pair: number): void {
   blockEntries(lcic, 0);
-  uploadSchedule(m, lcic, [LCIC_PUSH_BYTES, lcic.numGpfifoEntries * GPFIFO_ENTRY_BYTES]);
+  const code = lcicCode(lcicRunGpuVa(pair), pair, wlc, lcic);
+  const entries: number[] = [];
+  for (let i = 0; i < lcic.numGpfifoEntries; i++) entries.push(...gpfifoEntry(code.address, codeSize(code), false));
+  const s = sec2Begin(m, reserveAtSetup(m, lcic.gpu, CHANNEL_TYPE_SEC2), PURPOSE_CHANNEL_SCHEDULE);
+  uploadSchedule(m, s, pair, code.address, codeBytes(code), gpfifoGpuVa(lcic, 0), bytesOfWords(entries));
+  s.push.duration += m.cost.memopsBase;
+  sec2EndAndWait(m, s);
+  const { secure } = channelManagerGet(m, lcic).host.channels[lcic.index];
+  if (secure !== null) secure.preparedNotifiers = lcicNotifierGpuVa(pair);
+}
+
+function uploadSchedule(
+  m: Model,
+  s: Sec2Push,
+  pair: number,
+  push: number,
+  pushBytes: Uint8Array,
+  gpfifo: number,
+  entries: Uint8Array,
+): void {
+  const hasBytes = confComputingOf(m.gpus[s.push.gpu].channelManager).memory !== null;
+  const src = wlcUnprotectedGpuVa(pair);
+  const pushTag = sec2Reserve(s);
+  const entriesTag = sec2Reserve(s);
+  sec2Upload(m, s, hasBytes ? pushBytes : null, pushBytes.length, src + entries.length, pushTag, push);
+  sec2Upload(m, s, hasBytes ? entries : null, entries.length, src, entriesTag, gpfifo);
 }
 
 /** Sets up the channels of one GPU; its virtual time is that of the driver's loading. Before anything else runs. */
 export function confComputingSetup(m: Model, gpu: number): void {
   const manager = m.gpus[gpu].channelManager;
   const conf = confComputingOf(manager);
+  if (m.contents !== null) conf.memory = createSecureMemory();
   for (const channel of manager.channels) {
-    const key = secureKey(gpu, channel.pool);
-    manager.host.channels[channel.index].secure = { channel: channel.id, key, toGpuIv: 0, toCpuIv: 0 };
+    const encryptsSemaphore = channel.pool !== conf.sec2Pool;
+    const { trackingSem } = channel;
+    manager.host.channels[channel.index].secure = {
+      channel: channel.id,
+      key: secureKey(gpu, channel.pool),
+      toGpuIv: 0,
+      toCpuIv: 0,
+      signed: 0,
+      semaphore: encryptsSemaphore ? semaphoreEncryptedGpuVa(trackingSem) : semaphoreSec2GpuVa(trackingSem),
+      encryptsSemaphore,
+      notifier: 0,
+      preparedNotifiers: -1,
+    };
+    if (encryptsSemaphore && conf.memory !== null) secureSemaphoreInit(channel);
   }
   const [sec2, wlc, lcic] = [conf.sec2Pool, conf.wlcPool, conf.lcicPool].map((pool) => manager.pools[pool].channels);
   for (const channels of [sec2, wlc, lcic]) for (const channel of channels) channelInit(m, channel);
-  for (let i = 0; i < wlc.length; i++) setupPair(m, wlc[i], lcic[i]);
+  for (let i = 0; i < wlc.length; i++) {
+    setupWlcSchedule(m, wlc[i], i);
+    setupLcicSchedule(m, wlc[i], lcic[i], i);
+  }
   conf.wlcReady = true;
   for (const pool of manager.pools) {
     if (pool.poolType !== CHANNEL_POOL_TYPE_CE) continue;

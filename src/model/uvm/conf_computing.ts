@@ -169,7 +169,7 @@ export function cpuEncryptNote(m: Model, channel: Channel, bytes: number): void 
 }
 
 /** The key of a channel's pool. */
-function keyOf(m: Model, channel: Channel): Uint8Array {
+export function keyOf(m: Model, channel: Channel): Uint8Array {
   const { secure } = channelManagerGet(m, channel).host.channels[channel.index];
   return secure === null ? secureKey(channelGpu(channel.id), channel.pool) : secure.key;
 }

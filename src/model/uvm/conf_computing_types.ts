@@ -3,8 +3,10 @@
  * 580.105.08): what one GPU's driver keeps for it, and what it needs from outside of the model. Left out: key rotation,
  * so a key is the only one of its pool.
  */
+import type { SecureMemory } from '../gpu/secure_memory.ts';
 import type { Model } from '../state.ts';
 import type { Channel } from './channel.ts';
+import type { GpuSemaphore, SecureSemaphore } from './gpu_semaphore.ts';
 import type { Push } from './pushbuffer.ts';
 import type { Tracker } from './tracker.ts';
 
@@ -47,6 +49,18 @@ export interface DmaBufferPool {
   free: number[];
 }
 
+/** What the CPU needs to read a push with a callback, which the engine encrypts for it (uvm_push_crypto_bundle_t). */
+export interface PushCryptoBundle {
+  iv: number;
+  /** Of the push in the pushbuffer, and bytes of it that are encrypted. */
+  offset: number;
+  bytes: number;
+  /** Address of the tag. */
+  tag: number;
+  /** Offsets in the push of the 16 bytes of each timestamp. */
+  timestamps: number[];
+}
+
 /** What was done since the GPU's driver was loaded. */
 export interface ConfComputingCounts {
   /** Pushes to SEC2, pushes of WLC channels once they are set up, pages of either direction. */
@@ -60,6 +74,8 @@ export interface ConfComputingCounts {
   gpuEncryptions: number;
   gpuEncryptedBytes: number;
   ivRotations: number;
+  /** Pushes that were encrypted for their callback and could not be decrypted: the driver prints an assertion. */
+  pushDecryptFailures: number;
 }
 
 /** Of one GPU; plain data. */
@@ -73,6 +89,12 @@ export interface ConfComputing {
   /** By channel index. */
   csl: CslContext[];
   dma: DmaBufferPool;
+  /** Bytes in protected and in unprotected memory but for pages and staging buffers; null without contents. */
+  memory: SecureMemory | null;
+  /** Of pushes with a callback that were not collected, by bundleKey of channel_conf_computing_bytes.ts. */
+  bundles: Map<number, PushCryptoBundle>;
+  /** Method streams of SEC2 signed. */
+  signed: number;
   /** The push objects of a launch, outside of the pushbuffer. */
   wlcPush: Push;
   lcicPush: Push;
@@ -111,6 +133,13 @@ export interface ConfComputingResources {
    */
   bounceWritten: ((m: Model, gpu: number, buffer: number, page: number, toGpu: boolean) => void) | null;
   /**
+   * Called when bytes were written to other unprotected memory (ConfComputing.memory), by address; secure_memory.ts
+   * says what lies there. Null while nobody looks.
+   */
+  unprotectedWritten: ((m: Model, gpu: number, address: number, bytes: number) => void) | null;
+  /** Called with a push that was decrypted for its callback, its channel by id; null while nobody looks. */
+  pushDecrypted: ((m: Model, channel: number, value: number, plain: Uint8Array) => void) | null;
+  /**
    * Before a push begins: makes sure of its IVs and takes the channel that will launch it, by id; -1 when it needs
    * none, LAUNCH_CHANNEL_FAILED when a fatal error was met.
    */
@@ -119,6 +148,14 @@ export interface ConfComputingResources {
   encryptPush(m: Model, push: Push): void;
   /** Launches a push that has its value; it starts when the launch is done. Waits for the launch. */
   launch(m: Model, push: Push): void;
-  /** A copy engine could not decrypt: the channel is broken. */
-  engineFailed(m: Model): void;
+  /** After a push was submitted: its times are known. */
+  submitted(m: Model, push: Push): void;
+  /** Before the callback of the push in GPFIFO entry `entry` runs: makes what it reads readable. */
+  decryptPush(m: Model, channel: Channel, entry: number, value: number): void;
+  /** Looks whether the encrypted payload of a tracking semaphore is a new one, and decrypts it. */
+  updatePayload(m: Model, semaphore: GpuSemaphore, secure: SecureSemaphore): void;
+  /** Does a push of a channel, by id, acquire one that an engine could not decrypt, or that waits for such a one? */
+  waitsForBroken(m: Model, channel: number, value: number): boolean;
+  /** An engine could not decrypt: the channel, by id, is broken. */
+  engineFailed(m: Model, channel: number): void;
 }

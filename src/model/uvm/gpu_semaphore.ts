@@ -3,8 +3,8 @@
  *
  * Functions: uvm_gpu_semaphore_alloc, _free, _get_payload, _set_payload, uvm_gpu_tracking_semaphore_alloc,
  * _update_completed_value, _is_value_completed, _is_completed. Payloads live in memory that the GPU writes
- * (gpu/host.ts). Left out: GPU addresses of semaphores, the canaries of debug builds, destroying a pool, the secure
- * pool of Confidential Computing.
+ * (gpu/host.ts); those of Confidential Computing are read in gpu_semaphore_secure.ts. Left out: the canaries of debug
+ * builds, destroying a pool.
  */
 import { assert } from '../../base/assert.ts';
 import type { Host } from '../gpu/host.ts';
@@ -34,11 +34,28 @@ export interface GpuSemaphore {
   index: number;
 }
 
+/** The driver's side of a semaphore whose payload is encrypted (conf_computing of uvm_gpu_semaphore_t). */
+export interface SecureSemaphore {
+  /** Id of the channel, whose key and IVs it uses. */
+  channel: number;
+  /** Even numbers: of the last release that was pushed, and of the last that was decrypted. */
+  lastPushedNotifier: number;
+  lastObservedNotifier: number;
+  /** The payload that was decrypted last. */
+  cachedPayload: number;
+  /** By half of the notifier, modulo the entries of the channel: the IV that the engine uses. */
+  ivs: Float64Array;
+  /** What lies there now does not fit its tag. */
+  unreadable: boolean;
+}
+
 export interface GpuTrackingSemaphore extends GpuSemaphore {
   /** 64-bit value of the last push submitted. */
   queuedValue: number;
   /** 64-bit value last seen in the payload. */
   completedValue: number;
+  /** Null where the payload can be read: without Confidential Computing, for SEC2, and without contents. */
+  secure: SecureSemaphore | null;
 }
 
 export function createGpuSemaphorePool(): GpuSemaphorePool {
@@ -99,7 +116,7 @@ export function gpuTrackingSemaphoreAlloc(
 ): GpuTrackingSemaphore {
   const { page, index } = gpuSemaphoreAlloc(pool, host);
   // Not a spread: engines give each of its results a shape of its own, and every push would pay for that.
-  const semaphore = { page, index, queuedValue: firstValue, completedValue: firstValue };
+  const semaphore = { page, index, queuedValue: firstValue, completedValue: firstValue, secure: null };
   gpuSemaphoreSetPayload(host, semaphore, firstValue);
   return semaphore;
 }
@@ -116,13 +133,24 @@ export function gpuTrackingSemaphoreUpdateCompletedValue(
 ): number {
   const old = semaphore.completedValue;
   const oldPayload = old >>> 0;
-  const payload = host.semaphorePages[semaphore.page][semaphore.index];
+  const payload =
+    semaphore.secure === null
+      ? host.semaphorePages[semaphore.page][semaphore.index]
+      : securePayload(m, semaphore, semaphore.secure);
   if (payload === oldPayload) return old;
   let value = old - oldPayload + payload;
   if (payload < oldPayload) value += TWO_32;
   if (value - old > GPU_SEMAPHORE_MAX_JUMP) globalSetFatalError(m, NV_ERR_INVALID_STATE);
   semaphore.completedValue = value;
   return value;
+}
+
+/** The last payload that could be decrypted. */
+function securePayload(m: Model, semaphore: GpuSemaphore, secure: SecureSemaphore): number {
+  const resources = m.res.confComputing;
+  assert(resources !== null, 'encrypted payloads come with Confidential Computing');
+  resources.updatePayload(m, semaphore, secure);
+  return secure.cachedPayload;
 }
 
 /** Has the 64-bit value been reached? Reads the payload only if the last value seen does not tell. */

@@ -24,8 +24,9 @@ import {
   METHOD_PTE,
   METHOD_REPLAY,
   METHOD_SECURE_DECRYPT,
+  METHOD_SECURE_DECRYPT_AT,
   METHOD_SECURE_ENCRYPT,
-  METHOD_SECURE_NOTE,
+  METHOD_SECURE_ENCRYPT_AT,
   METHOD_TIMESTAMP,
   METHOD_TLB_INVALIDATE,
   methodMemoryGrow,
@@ -76,7 +77,9 @@ import {
   PUSH_SIZE_MAX,
   pteIsCleared,
   SECURE_DECRYPT_BYTES,
+  SECURE_DECRYPT_VIRTUAL_BYTES,
   SECURE_ENCRYPT_BYTES,
+  SECURE_ENCRYPT_VIRTUAL_BYTES,
   timestampBytes,
   WFI_MEMBAR_BYTES,
   writePtesBytes,
@@ -509,11 +512,29 @@ export function pushSecureCopy(
   }
 }
 
-/** A copy engine's encryption of what the driver itself reads: the push, or the semaphore's payload. */
-export function pushSecureNote(m: Model, push: Push, bytes: number): void {
-  const at = emit(m, push, 1);
-  push.bytes += bytes;
-  push.words[at] = METHOD_SECURE_NOTE;
+/**
+ * A copy engine's secure copy of `bytes` bytes between addresses on the GPU (gpu/secure_memory.ts): decrypts what lies
+ * at `src`, or encrypts it. `size` is what that takes in the push.
+ */
+export function pushSecureCopyAt(
+  m: Model,
+  push: Push,
+  decrypt: boolean,
+  dst: number,
+  src: number,
+  bytes: number,
+  tag: number,
+  size = decrypt ? SECURE_DECRYPT_VIRTUAL_BYTES : SECURE_ENCRYPT_VIRTUAL_BYTES,
+): void {
+  const at = emit(m, push, 5);
+  endPteBatch(push);
+  push.bytes += size;
+  const words = push.words;
+  words[at] = decrypt ? METHOD_SECURE_DECRYPT_AT : METHOD_SECURE_ENCRYPT_AT;
+  words[at + 1] = dst;
+  words[at + 2] = src;
+  words[at + 3] = bytes;
+  words[at + 4] = tag;
 }
 
 /** Takes the GPU's time at this point of the push; returns the slot of push.timestamps that holds it after pushEnd. */
@@ -551,6 +572,7 @@ export function pushEnd(m: Model, push: Push): void {
   push.trackingValue = ++channel.trackingSem.queuedValue;
   if (resources !== null) resources.launch(m, push);
   pushSubmit(m, push);
+  if (resources !== null) resources.submitted(m, push);
   channelUnlockForPush(channel);
 }
 

@@ -28,8 +28,11 @@ export const COPY_BYTES = TWO + FOUR + 2 * ONE;
 /** Secure copies of a page, which is physical: mode, tag, offsets, length, launch; to encrypt an IV's address too. */
 export const SECURE_DECRYPT_BYTES = ONE + TWO + FOUR + 3 * ONE;
 export const SECURE_ENCRYPT_BYTES = ONE + 2 * FOUR + 3 * ONE;
+/** The same between virtual addresses. */
+export const SECURE_DECRYPT_VIRTUAL_BYTES = SECURE_DECRYPT_BYTES - ONE;
+export const SECURE_ENCRYPT_VIRTUAL_BYTES = SECURE_ENCRYPT_BYTES - ONE;
 /** The encryption of the tracking semaphore's payload, all virtual, and the notifier before and behind it. */
-export const SECURE_PAYLOAD_BYTES = SECURE_ENCRYPT_BYTES - ONE + 2 * (TWO + TWO + 2 * ONE);
+export const SECURE_PAYLOAD_BYTES = SECURE_ENCRYPT_VIRTUAL_BYTES + 2 * (TWO + TWO + 2 * ONE);
 /** From inline data: only the destination has an aperture. */
 const COPY_INLINE_BYTES = ONE + FOUR + 2 * ONE;
 /** 8 bytes again and again: constants, aperture, offset, length, launch. */
@@ -44,7 +47,7 @@ export const WFI_MEMBAR_BYTES = ONE + MEM_OP_BYTES;
 export const CLEAR_FAULTED_BYTES = TWO;
 
 /** UVM_PTE_BATCH_MAX_PTES: so many entries are written one by one, more as inline data. */
-const PTE_BATCH_MAX_PTES = 4;
+export const PTE_BATCH_MAX_PTES = 4;
 const PTE_BYTES = 8;
 /** An entry of the directory level, which a 2 MiB entry takes the place of. */
 const PDE0_BYTES = 16;
@@ -61,7 +64,7 @@ export function timestampBytes(offset: number, bytes: number): number {
 
 /** encrypt_push of a push of `bytes` bytes that begins at `offset`: 16 aligned bytes for the tag, the encryption. */
 export function secureEncryptPushBytes(offset: number, bytes: number): number {
-  return timestampBytes(offset, bytes) - CE_SEMAPHORE_TIMESTAMP_BYTES + SECURE_ENCRYPT_BYTES - ONE;
+  return timestampBytes(offset, bytes) - CE_SEMAPHORE_TIMESTAMP_BYTES + SECURE_ENCRYPT_VIRTUAL_BYTES;
 }
 
 /** Is this entry one that the driver clears (uvm_pte_batch_clear_ptes) instead of writing it? */

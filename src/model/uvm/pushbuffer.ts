@@ -89,6 +89,8 @@ export interface Pushbuffer {
   freeCount: number;
   /** Pushes ended and not yet collected. */
   pendingPushes: number;
+  /** Sizes are rounded up to a multiple of this and 1: 0, or 31 where pushes are encrypted. */
+  sizeMask: number;
   /** Stands for pushes whose begin failed. */
   failedPush: Push;
   /** Chunks as bits: empty ones, those with room for a push of any size, those in which a push is being built. */
@@ -158,6 +160,7 @@ export function createPushbuffer(): Pushbuffer {
     freeFirst: 0,
     freeCount: PUSH_MAX_CONCURRENT_PUSHES,
     pendingPushes: 0,
+    sizeMask: 0,
     failedPush: createPush(NONE),
     idleChunks: ALL_CHUNKS,
     availableChunks: ALL_CHUNKS,
@@ -290,7 +293,7 @@ export function pushbufferEndPush(pushbuffer: Pushbuffer, push: Push): number {
   const chunk = chunkOf(push.offset);
   const last = pushbuffer.lastSpan[chunk];
   pushbuffer.spanBegin[span] = push.offset;
-  pushbuffer.spanEnd[span] = push.offset + push.bytes;
+  pushbuffer.spanEnd[span] = push.offset + ((push.bytes + pushbuffer.sizeMask) & ~pushbuffer.sizeMask);
   pushbuffer.spanNext[span] = NONE;
   pushbuffer.spanPrevious[span] = last;
   if (last === NONE) pushbuffer.firstSpan[chunk] = span;

@@ -6,15 +6,15 @@
  * of no use. Nothing here knows Node: trace_reader.ts reads files, and a page may have the bytes in memory.
  */
 import { shapeError } from '../../scenario/shapes.ts';
-import { EVENT_KINDS } from '../event.ts';
+import { ACCESS_WORDS, EVENT_KINDS } from '../event.ts';
 import { readChunk } from './parquet_chunk.ts';
 import { FOOTER_TAIL_BYTES, MAGIC_BYTES, PARQUET_MAGIC, readFooter, type TraceFooter } from './parquet_footer.ts';
 import { MalformedError } from './parquet_thrift.ts';
 import { createTraceColumns, type TraceColumns } from './trace_columns.ts';
 import { PUSH_KIND, type Trace } from './trace_events.ts';
 import { TraceFileError } from './trace_file_error.ts';
-import { TRACE_INFO_SHAPE, type TraceInfo } from './trace_info.ts';
-import { type ColumnKey, columnKeys, TRACE_FORMAT } from './trace_schema.ts';
+import { canBeWritten, TRACE_INFO_SHAPE, type TraceInfo } from './trace_info.ts';
+import { type ColumnKey, columnKeys, TRACE_COLUMNS, TRACE_FORMAT } from './trace_schema.ts';
 
 export interface TraceHead {
   path: string;
@@ -74,6 +74,7 @@ function parseInfo(text: string, at: number): TraceInfo {
   }
   const checked = TRACE_INFO_SHAPE.safeParse(value);
   if (!checked.success) throw new MalformedError(at, shapeError(TRACE_INFO_SHAPE, checked.error, value, ['info']));
+  if (!canBeWritten(value)) throw new MalformedError(at, "the trace's description is nested too deep");
   return checked.data;
 }
 
@@ -121,18 +122,15 @@ function findFooter(source: TraceBytes): Found {
     throw new MalformedError(0, 'this is no trace of uvmlab: it does not begin as a Parquet file');
   }
   if (size < MAGIC_BYTES + FOOTER_TAIL_BYTES) throw new MalformedError(size, 'the file ends before its first footer');
-  let reason = new MalformedError(size, 'the file was cut, and no whole footer of a trace is in front of its end');
-  if (viewOf(source.read(size - MAGIC_BYTES, MAGIC_BYTES)).getUint32(0, true) === MAGIC) {
-    try {
-      return footerAt(source, size);
-    } catch (error) {
-      if (!(error instanceof MalformedError)) throw error;
-      reason = error;
-    }
+  // What ends as a footer does, and is none, was not cut but damaged: an earlier footer would hide that.
+  const tail = viewOf(source.read(size - FOOTER_TAIL_BYTES, FOOTER_TAIL_BYTES));
+  const length = tail.getUint32(0, true);
+  if (tail.getUint32(MAGIC_BYTES, true) === MAGIC && length <= size - FOOTER_TAIL_BYTES - MAGIC_BYTES) {
+    return footerAt(source, size);
   }
   const found = lastWholeFooter(source);
-  if (found === null) throw reason;
-  return found;
+  if (found !== null) return found;
+  throw new MalformedError(size, 'the file was cut, and no whole footer of a trace is in front of its end');
 }
 
 function withNote({ info, ignoredBytes }: Found): TraceInfo {
@@ -162,14 +160,35 @@ export function decodeTraceHead(source: TraceBytes): TraceHead {
   });
 }
 
-const KINDS: ReadonlySet<string> = new Set([...EVENT_KINDS, PUSH_KIND]);
+const PROCESSOR = /^(cpu|gpu(0|[1-9]\d{0,3}))$/;
+const isProcessor = (word: string): boolean => PROCESSOR.test(word);
+/** What the words of some columns have to be, and how that is called. */
+const WORDS: Partial<Record<ColumnKey, { valid: (word: string, pushes: boolean) => boolean; expected: string }>> = {
+  kind: {
+    valid: (word, pushes) => (EVENT_KINDS as string[]).includes(word) || (pushes && word === PUSH_KIND),
+    expected: `one of ${EVENT_KINDS.join(', ')}, and with columns for them ${PUSH_KIND}`,
+  },
+  src: { valid: isProcessor, expected: 'a processor (cpu, gpu0, gpu1, ...)' },
+  dst: { valid: isProcessor, expected: 'a processor (cpu, gpu0, gpu1, ...)' },
+  processors: { valid: (word) => word.split(',').every(isProcessor), expected: 'processors with commas between' },
+  access: {
+    valid: (word) => (ACCESS_WORDS as readonly string[]).includes(word),
+    expected: `one of ${ACCESS_WORDS.join(', ')}`,
+  },
+};
 
-/** Refuses kinds that are not known, and rows from `from` on without one. */
-function checkKinds({ words, arrays }: TraceColumns, from: number, rows: number, at: number): void {
-  const strange = words.kind.list.slice(1).find((kind) => !KINDS.has(kind));
-  if (strange !== undefined) {
-    throw new MalformedError(at, `kind ${JSON.stringify(strange)}; expected one of ${[...KINDS].join(', ')}`);
-  }
+/** Refuses words that are not known where others rely on them, from number `known` on. */
+function checkWords({ words, pushes }: TraceColumns, key: ColumnKey, known: number, at: number): void {
+  const rule = WORDS[key];
+  const strange =
+    rule === undefined ? undefined : words[key].list.slice(known).find((word) => !rule.valid(word, pushes));
+  if (strange === undefined) return;
+  const { name } = TRACE_COLUMNS[key];
+  throw new MalformedError(at, `${name} ${JSON.stringify(strange)}; expected ${rule?.expected}`);
+}
+
+/** Refuses rows from `from` on without a kind. */
+function checkKinds({ arrays }: TraceColumns, from: number, rows: number, at: number): void {
   const row = arrays.kind.subarray(from, from + rows).indexOf(0);
   if (row >= 0) throw new MalformedError(at, `row ${from + row} has no kind`);
 }
@@ -188,7 +207,9 @@ export function decodeTrace(source: TraceBytes, { keys }: ReadTraceOptions = {})
       for (const key of wanted) {
         const place = chunks.get(key);
         if (place === undefined || count === 0) continue;
+        const known = columns.words[key].list.length;
         readChunk(columns, key, place, source.read(place.offset, place.bytes), columns.count, count);
+        checkWords(columns, key, known, place.offset);
         if (key === 'kind') checkKinds(columns, columns.count, count, place.offset);
       }
       columns.count += count;

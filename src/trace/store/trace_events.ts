@@ -29,21 +29,26 @@ function setWord(columns: TraceColumns, key: WordKey, row: number, text: string)
 
 const COUNT_END = 2 ** 31;
 
-/** A number that the column has room for. Throws RangeError. */
-function fitting(key: ColumnKey, value: number): number {
-  if (value < COUNT_END) return value;
-  throw new RangeError(`${TRACE_COLUMNS[key].name}: ${value}; a trace holds whole numbers below 2^31 there`);
+/** Refuses a number that the column has no room for. */
+function checkFits(key: ColumnKey, value: number): void {
+  const isCount = TRACE_COLUMNS[key].type === 'count';
+  if (isCount ? value < COUNT_END : Number.isSafeInteger(value)) return;
+  const most = isCount ? 'below 2^31' : 'up to 2^53';
+  throw new RangeError(`${TRACE_COLUMNS[key].name}: ${value}; a trace holds whole numbers ${most} there`);
 }
 
 /**
- * Adds an event; its row. Throws RangeError, and adds nothing, for a number of a step, batch, GPC or client from 2^31.
+ * Adds an event; its row. Throws RangeError, and adds nothing, for a step, batch, GPC or client from 2^31, and for
+ * places and sizes above 2^53.
  */
 export function appendEvent(columns: TraceColumns, event: UvmEvent): number {
-  if (event.step !== undefined) fitting('step', event.step);
-  if ('batch' in event) fitting('batch', event.batch);
+  if (event.step !== undefined) checkFits('step', event.step);
+  if ('batch' in event) checkFits('batch', event.batch);
+  if ('bytes' in event) checkFits('bytes', event.bytes);
+  if ('offset' in event) checkFits('offset', event.offset);
   if (event.event === 'gpuFault') {
-    fitting('gpc', event.gpc ?? 0);
-    fitting('client', event.client ?? 0);
+    checkFits('gpc', event.gpc ?? 0);
+    checkFits('client', event.client ?? 0);
   }
   const row = addRow(columns);
   const a = columns.arrays;
@@ -127,82 +132,103 @@ export function appendPush(columns: TraceColumns, entry: PushEntry): number {
   return row;
 }
 
-type Place = { step?: number; buffer?: string; offset: number };
+function processorsAt(columns: TraceColumns, row: number): string[] {
+  const text = wordAt(columns, 'processors', row);
+  return text === '' ? [] : text.split(',');
+}
 
-/** The event of a row; null for a push. All columns must be loaded. */
-export function eventAt(columns: TraceColumns, row: number): UvmEvent | null {
+/** The event of a row without its step and its buffer. */
+function bareEventAt(columns: TraceColumns, row: number, kind: EventKind): UvmEvent {
   const a = columns.arrays;
   const text = (key: ColumnKey): string => wordAt(columns, key, row);
-  const kind = text('kind') as EventKind | typeof PUSH_KIND;
-  if (kind === PUSH_KIND) return null;
-  const step = a.step[row];
-  const head = step < 0 ? { event: kind } : { event: kind, step };
-  const buffer = text('buffer');
-  const place: Place = buffer === '' ? { offset: a.offset[row] } : { buffer, offset: a.offset[row] };
+  const offset = a.offset[row];
   const time = a.time[row];
-  const bytes = a.bytes[row];
-  const gpuTime = a.gpuTime[row];
-  const access = text('access') as AccessWord;
-  const type = text('type') as FaultTypeWord;
-  const src = text('src');
-  const dst = text('dst');
-  const processors = (): string[] =>
-    text('processors')
-      .split(',')
-      .filter((word) => word !== '');
+  // Plain literals: an object that is put together from others takes many times as long.
   switch (kind) {
     case 'cpuFault':
-      return { ...head, ...place, event: kind, access, time };
+      return { event: kind, access: text('access') as AccessWord, offset, time };
     case 'gpuFault': {
       const event: UvmEvent = {
-        ...head,
         event: kind,
-        gpu: src,
-        type,
-        access,
-        ...place,
+        gpu: text('src'),
+        type: text('type') as FaultTypeWord,
+        access: text('access') as AccessWord,
+        offset,
         batch: a.batch[row],
         time,
-        gpuTime,
+        gpuTime: a.gpuTime[row],
       };
       if (a.gpc[row] >= 0) event.gpc = a.gpc[row];
       if (a.client[row] >= 0) event.client = a.client[row];
       return event;
     }
     case 'replay':
-      return { ...head, event: kind, gpu: src, batch: a.batch[row], time, gpuTime };
-    case 'migration': {
-      const cause = text('cause') as MigrationCauseWord;
-      const times = { begin: time, end: a.timeEnd[row], gpuBegin: gpuTime, gpuEnd: a.gpuTimeEnd[row] };
-      return { ...head, event: kind, cause, src, dst, ...place, bytes, ...times };
-    }
+      return { event: kind, gpu: text('src'), batch: a.batch[row], time, gpuTime: a.gpuTime[row] };
+    case 'migration':
+      return {
+        event: kind,
+        cause: text('cause') as MigrationCauseWord,
+        src: text('src'),
+        dst: text('dst'),
+        offset,
+        bytes: a.bytes[row],
+        begin: time,
+        end: a.timeEnd[row],
+        gpuBegin: a.gpuTime[row],
+        gpuEnd: a.gpuTimeEnd[row],
+      };
     case 'mapRemote':
       return {
-        ...head,
         event: kind,
         cause: text('cause') as MapRemoteCauseWord,
-        src,
-        dst,
-        ...place,
-        bytes,
+        src: text('src'),
+        dst: text('dst'),
+        offset,
+        bytes: a.bytes[row],
         time,
-        gpuTime,
+        gpuTime: a.gpuTime[row],
       };
     case 'readDuplicate':
     case 'thrashing':
-      return { ...head, event: kind, ...place, bytes, processors: processors(), time };
+      return { event: kind, offset, bytes: a.bytes[row], processors: processorsAt(columns, row), time };
     case 'readDuplicateInvalidate':
-      return { ...head, event: kind, resident: src, ...place, bytes, time };
+      return { event: kind, resident: text('src'), offset, bytes: a.bytes[row], time };
     case 'throttlingStart':
     case 'throttlingEnd':
-      return { ...head, event: kind, processor: src, ...place, time };
-    case 'fatalFault': {
-      const reason = text('cause') as FatalReasonWord;
-      return { ...head, event: kind, processor: src, type, access, reason, ...place, time };
-    }
+      return { event: kind, processor: text('src'), offset, time };
+    case 'fatalFault':
+      return {
+        event: kind,
+        processor: text('src'),
+        type: text('type') as FaultTypeWord,
+        access: text('access') as AccessWord,
+        reason: text('cause') as FatalReasonWord,
+        offset,
+        time,
+      };
     case 'eviction':
-      return { ...head, event: kind, src, dst, ...place, causedBy: a.causedBy[row], bytes, time };
+      return {
+        event: kind,
+        src: text('src'),
+        dst: text('dst'),
+        offset,
+        causedBy: a.causedBy[row],
+        bytes: a.bytes[row],
+        time,
+      };
   }
+}
+
+/** The event of a row; null for a push. All columns must be loaded. */
+export function eventAt(columns: TraceColumns, row: number): UvmEvent | null {
+  const kind = wordAt(columns, 'kind', row) as EventKind | typeof PUSH_KIND;
+  if (kind === PUSH_KIND) return null;
+  const event = bareEventAt(columns, row, kind);
+  const step = columns.arrays.step[row];
+  if (step >= 0) event.step = step;
+  const buffer = columns.arrays.buffer[row];
+  if (buffer !== 0 && event.event !== 'replay') event.buffer = columns.words.buffer.list[buffer];
+  return event;
 }
 
 /** The push of a row; null for an event. All columns must be loaded. */

@@ -29,7 +29,7 @@ export const TRACE_INFO_SHAPE = z.looseObject({
     z.looseObject({ word: text('a processor'), name: text('a name').optional(), uuid: text('a uuid').optional() }),
     { error: 'a list of processors' },
   ),
-  /** The driver's module parameters: those that are known to differ from their defaults, or all that a recording has. */
+  /** The driver's module parameters: those known to differ from their defaults, or all that a recording has. */
   parameters: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]), { error: 'module parameters' }),
   allocations: z.array(
     z.looseObject({
@@ -96,4 +96,14 @@ export function emptyTraceInfo(name: string, source: TraceInfo['source'], uvmlab
     command: null,
     ended: null,
   };
+}
+
+/** False for JSON that is nested so deep that it can be read and not written again. */
+export function canBeWritten(json: unknown): boolean {
+  try {
+    JSON.stringify(json);
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -55,14 +55,14 @@ export function traceSchemaText(): string {
     paragraph(
       'A Parquet file with a row for each event in the order of delivery, and, where pushes were recorded, a row of',
       'kind `push` for each of them behind the events that were there when it was submitted. All columns are REQUIRED;',
-      `the third column says what stands for nothing. The metadata have, under \`${TRACE_INFO_KEY}\`, a JSON document of`,
-      'what the trace is of (`src/trace/store/trace_info.ts`).',
+      `the third column says what stands for nothing. The metadata have, under \`${TRACE_INFO_KEY}\`, a JSON`,
+      'document of what the trace is of (`src/trace/store/trace_info.ts`).',
     ),
     tableText(['column', 'type', 'nothing', 'unit', '', 'since'], columns),
     '## Tables in SQL',
     paragraph(
-      '`uvmlab query` has these; `uvmlab export --parquet` writes all but rows, events and batches as files of the same',
-      'names. NULL stands for what is not there. `"offset"` needs its quotes in SQL.',
+      '`uvmlab query` has these; `uvmlab export --parquet` writes all but rows, events and batches as files of the',
+      'same names. NULL stands for what is not there. `"offset"` needs its quotes in SQL.',
     ),
     [...views, ...tables].join('\n'),
   ].join('\n\n');
