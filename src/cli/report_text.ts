@@ -138,6 +138,12 @@ function eventsText({ full: { report }, info, recording }: ShownReport, colors: 
   return title(counted(report.rows, 'event') + where, colors) + table(rows, 'lrr', DEEP);
 }
 
+/** A part of a time as a percentage, with decimals where it is small. */
+function share(part: number, whole: number): string {
+  const value = whole === 0 ? 0 : part / whole;
+  return value < 0.1 ? `${(value * 100).toFixed(2)} %` : percent(value);
+}
+
 /** What a report says of batches, in lines. */
 export function batchLines({ report }: FullReport): string[] {
   const { batches, faults, standStill } = report;
@@ -160,7 +166,7 @@ export function batchLines({ report }: FullReport): string[] {
   for (const { gpu, microseconds } of standStill) {
     lines.push(
       `${gpu} had faults waiting for ${duration(microseconds)} ` +
-        `(${percent(microseconds / Math.max(report.durationMicroseconds, 1e-3))} of the time): at most so long it stood still`,
+        `(${share(microseconds, report.durationMicroseconds)} of the time): at most so long it stood still`,
     );
   }
   return lines;

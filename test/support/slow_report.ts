@@ -186,7 +186,9 @@ export function slowReport(unsorted: readonly UvmEvent[], only: string, once = f
         }
         const fault = cpuOpen.get(blockKey(event));
         const byFault = event.cause === 'coherence' || event.cause === 'prefetch';
-        if (event.dst === 'cpu' && byFault && fault !== undefined) fault.end = Math.max(fault.end, event.end);
+        if (event.src === event.dst || fault === undefined) break;
+        if (event.dst !== 'cpu' || event.begin > fault.time + 10e6) cpuOpen.delete(blockKey(event));
+        else if (byFault) fault.end = Math.max(fault.end, event.end);
         break;
       }
       case 'readDuplicate':

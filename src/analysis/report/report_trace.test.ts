@@ -240,6 +240,22 @@ describe('a report', () => {
     ]);
   });
 
+  it('counts copies to a CPU fault while they can be its own', () => {
+    const fault: UvmEvent = { event: 'cpuFault', access: 'read', offset: 0, time: 0 };
+    const copy = (begin: number, src = 'gpu0', dst = 'cpu'): UvmEvent => ({
+      ...{ event: 'migration', cause: 'coherence', src, dst, offset: MIB, bytes: 4096 },
+      ...{ begin, end: begin + 500, gpuBegin: 0, gpuEnd: 200 },
+    });
+    const time = (...events: UvmEvent[]): number => report([fault, ...events]).cpuFaults.microseconds;
+    expect(time(copy(1000))).toBe(1.5);
+    expect(time(copy(1000), copy(4000))).toBe(4.5);
+    expect(time(copy(1000), copy(2000, 'cpu', 'gpu0'), copy(4000))).toBe(1.5);
+    expect(time(copy(10e6))).toBe(10_000.5);
+    expect(time(copy(10e6 + 1))).toBe(0);
+    const [slow] = report([fault, copy(1000), copy(1000)]).slowestCpuFaults;
+    expect(slow).toMatchObject({ row: 0, microseconds: 1.5, copies: 2, copiedBytes: 8192, copyMicroseconds: 0.2 });
+  });
+
   it('takes hostile numbers for what they are', () => {
     const far = Number.MAX_SAFE_INTEGER;
     const events: UvmEvent[] = [

@@ -97,6 +97,8 @@ export interface Scan {
   pinCause: number;
   begin: number;
   end: number;
+  /** Rows in the order of their times. */
+  order: Uint32Array;
   allocations: AllocationTotals[];
   /** By number of the word of the buffer. */
   ofWord: (AllocationTotals | undefined)[];
@@ -161,6 +163,7 @@ export function createScan(trace: Trace, touches: Touches | null, blocks = FOLLO
     pinCause: words.cause.numbers.get('thrashing') ?? -1,
     begin: Number.POSITIVE_INFINITY,
     end: Number.NEGATIVE_INFINITY,
+    order: new Uint32Array(0),
     allocations: [],
     ofWord: [],
     pages: createPageHistories(touches !== null, blocks),

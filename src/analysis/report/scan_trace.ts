@@ -31,6 +31,8 @@ import { isTouched } from './scenario_touches.ts';
 import { timeOrder } from './time_order.ts';
 
 const BLOCK_BYTES = PAGE_SIZE * PAGES_PER_BLOCK;
+/** Nanoseconds after a CPU fault in which the copies that it asked for begin; throttling and retries lie within. */
+const CPU_SERVICE_MAX = 10e6;
 /** A migration is of one block; one that says to be longer has this many of its blocks followed. */
 const BLOCKS_OF_EVENT = 32;
 
@@ -219,6 +221,18 @@ function movePages(s: Scan, a: AllocationTotals, row: number, from: number, to: 
   });
 }
 
+/** A copy may belong to the last CPU fault of its block; one to another processor says that the fault is over. */
+function followCpuFault(s: Scan, a: AllocationTotals, row: number, toCpu: boolean, byFault: boolean): void {
+  const { cpuFaults } = s;
+  if (cpuFaults.open.size === 0) return;
+  const { time, timeEnd, offset } = s.trace.columns.arrays;
+  const id = followBlock(s.pages, a.index, Math.floor(offset[row] / BLOCK_BYTES));
+  const fault = cpuFaults.open.get(id);
+  if (fault === undefined) return;
+  if (!toCpu || time[row] - cpuFaults.time[fault] > CPU_SERVICE_MAX) cpuFaults.open.delete(id);
+  else if (byFault && timeEnd[row] > cpuFaults.end[fault]) cpuFaults.end[fault] = timeEnd[row];
+}
+
 function addMigration(s: Scan, row: number): void {
   const { arrays } = s.trace.columns;
   const a = allocationOf(s, row);
@@ -239,13 +253,8 @@ function addMigration(s: Scan, row: number): void {
     use.endByte = Math.max(use.endByte, Math.min(Math.ceil((offset + bytes) / PAGE_SIZE) * PAGE_SIZE, a.size));
   }
   movePages(s, a, row, from, to, causeClass);
-  if (to === 0 && byFault) {
-    const { cpuFaults } = s;
-    const id = followBlock(s.pages, a.index, Math.floor(arrays.offset[row] / BLOCK_BYTES));
-    const fault = cpuFaults.open.get(id);
-    if (fault !== undefined && arrays.timeEnd[row] > cpuFaults.end[fault]) cpuFaults.end[fault] = arrays.timeEnd[row];
-  }
   if (from === to) return;
+  followCpuFault(s, a, row, to === 0, byFault);
   const part = partOf(s, arrays.time[row]);
   if (to === 0) s.timeline.toCpu[part] += bytes;
   else s.timeline.toGpu[part] += bytes;
@@ -362,6 +371,7 @@ export function scanTrace(s: Scan): void {
   const acts = columns.words.kind.list.map((word) => (Object.hasOwn(ACTS, word) ? ACTS[word] : null));
   const { kind, time } = columns.arrays;
   const order = timeOrder(time, columns.count);
+  s.order = order;
   for (let n = 0; n < columns.count; n++) acts[kind[order[n]]]?.(s, order[n]);
   endBatches(s.batches);
   endPrefetches(s);

@@ -2,7 +2,7 @@
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../../base/units.ts';
 import { isReplayed, serviceOf } from './batch_table.ts';
 import type { SlowBatch, SlowCpuFault } from './report_types.ts';
-import { CAUSE_FAULT, CAUSE_PREFETCH, type Scan } from './scan_state.ts';
+import { CAUSE_PREFETCH, type Scan } from './scan_state.ts';
 import { unionLength } from './time_order.ts';
 
 const SHOWN = 8;
@@ -95,49 +95,54 @@ function pageKeys(s: Scan, row: number, bytes: number): string[] {
   return Array.from({ length: pages }, (_, i) => `${arrays.buffer[row]}/${first + i}`);
 }
 
-/** A look at all rows for the batches `chosen`. */
-function batchWindows(s: Scan, chosen: readonly number[]): Window[] {
-  const t = s.batches;
-  const { arrays, words, count } = s.trace.columns;
-  const { kind, src, dst, time, gpuTime, gpuTimeEnd, batch } = arrays;
-  const windows = chosen.map(createWindow);
-  const number = (word: string): number => words.kind.numbers.get(word) ?? -1;
-  const [fault, migration, push] = [number('gpuFault'), number('migration'), number('push')];
-  for (let row = 0; row < count; row++) {
-    const k = kind[row];
-    if (k === push) continue;
-    for (let n = 0; n < chosen.length; n++) {
-      const b = chosen[n];
-      const gpu = t.gpu[b];
-      if (k === fault) {
-        const its = batch[row] === t.batch[b] && s.srcCode[src[row]] === gpu;
-        if (its && time[row] >= t.firstTime[b] && time[row] <= t.lastTime[b]) {
-          windows[n].pages.add(pageKeys(s, row, 1)[0]);
-        }
-      } else if (k === migration) {
-        const from = s.srcCode[src[row]];
-        const to = s.dstCode[dst[row]];
-        // The GPU whose clock the times are of is the one that copies: the source, unless that is the CPU.
-        if ((from === 0 ? to : from) !== gpu) continue;
-        if (gpuTimeEnd[row] <= t.firstGpu[b] || gpuTime[row] >= t.replayGpu[b]) continue;
-        addCopy(windows[n], gpuTime[row], gpuTimeEnd[row], t.firstGpu[b], t.replayGpu[b]);
-        windows[n].bytes += arrays.bytes[row];
-        if (to === gpu) for (const key of pageKeys(s, row, arrays.bytes[row])) windows[n].moved.add(key);
-      } else if (time[row] >= t.firstTime[b] && time[row] <= Math.max(t.lastTime[b], t.replayTime[b])) {
-        addNote(windows[n], words.kind.list[k], arrays.cause[row] === s.pinCause);
-      }
-    }
+/** Rows whose time lies from `from` to `to`. */
+function* rowsBetween(s: Scan, from: number, to: number): Generator<number, void, void> {
+  const { time } = s.trace.columns.arrays;
+  let low = 0;
+  let high = s.order.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    // NaN stands at the end.
+    if (time[s.order[middle]] < from) low = middle + 1;
+    else high = middle;
   }
-  return windows;
+  for (let i = low; i < s.order.length && time[s.order[i]] <= to; i++) yield s.order[i];
+}
+
+/** What happened in the time of a batch. */
+function batchWindow(s: Scan, b: number): Window {
+  const t = s.batches;
+  const { arrays, words } = s.trace.columns;
+  const { kind, src, dst, time, gpuTime, gpuTimeEnd, batch } = arrays;
+  const w = createWindow();
+  const gpu = t.gpu[b];
+  const end = Math.max(t.lastTime[b], t.replayTime[b]);
+  // Copies that began before may run on into it: those of as much time before as it took are looked at, too.
+  for (const row of rowsBetween(s, t.firstTime[b] - serviceOf(t, b), end)) {
+    const word = words.kind.list[kind[row]];
+    if (word === 'gpuFault') {
+      const its = batch[row] === t.batch[b] && s.srcCode[src[row]] === gpu;
+      if (its && time[row] >= t.firstTime[b] && time[row] <= t.lastTime[b]) w.pages.add(pageKeys(s, row, 1)[0]);
+    } else if (word === 'migration') {
+      const from = s.srcCode[src[row]];
+      const to = s.dstCode[dst[row]];
+      // The GPU whose clock the times are of is the one that copies: the source, unless that is the CPU.
+      if ((from === 0 ? to : from) !== gpu) continue;
+      if (gpuTimeEnd[row] <= t.firstGpu[b] || gpuTime[row] >= t.replayGpu[b]) continue;
+      addCopy(w, gpuTime[row], gpuTimeEnd[row], t.firstGpu[b], t.replayGpu[b]);
+      w.bytes += arrays.bytes[row];
+      if (to === gpu) for (const key of pageKeys(s, row, arrays.bytes[row])) w.moved.add(key);
+    } else if (time[row] >= t.firstTime[b]) addNote(w, word, arrays.cause[row] === s.pinCause);
+  }
+  return w;
 }
 
 export function slowestBatches(s: Scan): SlowBatch[] {
   const t = s.batches;
   const chosen = largest(t.count, (b) => (isReplayed(t, b) ? serviceOf(t, b) : 0));
-  const windows = batchWindows(s, chosen);
   const delays = leastDelays(s);
-  return chosen.map((b, n) => {
-    const w = windows[n];
+  return chosen.map((b) => {
+    const w = batchWindow(s, b);
     const service = serviceOf(t, b);
     const delay = t.firstTime[b] - t.firstGpu[b] - (delays.get(t.gpu[b]) ?? 0);
     let without = 0;
@@ -167,48 +172,37 @@ export function slowestBatches(s: Scan): SlowBatch[] {
 
 export function slowestCpuFaults(s: Scan): SlowCpuFault[] {
   const f = s.cpuFaults;
-  const { arrays, words, count } = s.trace.columns;
+  const { arrays, words } = s.trace.columns;
   const chosen = largest(f.count, (i) => f.end[i] - f.time[i]);
-  const windows = chosen.map(createWindow);
-  const number = (word: string): number => words.kind.numbers.get(word) ?? -1;
-  const [migration, thrashing] = [number('migration'), number('thrashing')];
   const blockOf = (row: number): number => Math.floor(arrays.offset[row] / (PAGE_SIZE * PAGES_PER_BLOCK));
-  for (let row = 0; row < count; row++) {
-    const k = arrays.kind[row];
-    if (k !== migration && k !== thrashing) continue;
-    for (let n = 0; n < chosen.length; n++) {
-      const i = chosen[n];
+  const windowOf = (i: number): Window => {
+    const w = createWindow();
+    for (const row of rowsBetween(s, f.time[i], f.end[i])) {
       if (arrays.buffer[row] !== arrays.buffer[f.row[i]] || blockOf(row) !== blockOf(f.row[i])) continue;
-      if (arrays.time[row] < f.time[i] || arrays.time[row] > f.end[i]) continue;
-      if (k === thrashing) windows[n].thrashing++;
-      else if (s.dstCode[arrays.dst[row]] === 0 && s.causeClass[arrays.cause[row]] <= CAUSE_PREFETCH) {
-        windows[n].bytes += arrays.bytes[row];
-        // By the GPU's clock, whose length alone counts here.
-        addCopy(
-          windows[n],
-          arrays.gpuTime[row],
-          arrays.gpuTimeEnd[row],
-          Number.NEGATIVE_INFINITY,
-          Number.POSITIVE_INFINITY,
-        );
-      }
+      const word = words.kind.list[arrays.kind[row]];
+      if (word === 'thrashing') w.thrashing++;
+      if (word !== 'migration' || s.dstCode[arrays.dst[row]] !== 0) continue;
+      if (s.causeClass[arrays.cause[row]] > CAUSE_PREFETCH) continue;
+      w.bytes += arrays.bytes[row];
+      // By the GPU's clock, whose length alone counts here.
+      const [begin, end] = [arrays.gpuTime[row], arrays.gpuTimeEnd[row]];
+      addCopy(w, begin, end, Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY);
     }
-  }
-  return chosen.map((i, n) => ({
-    row: f.row[i],
-    timeMicroseconds: (f.time[i] - s.begin) / 1000,
-    step: stepAt(s, f.row[i]),
-    microseconds: (f.end[i] - f.time[i]) / 1000,
-    allocation: name(s, f.allocation[i]),
-    offset: arrays.offset[f.row[i]],
-    copyMicroseconds: copyTime(windows[n]) / 1000,
-    copiedBytes: windows[n].bytes,
-    copies: windows[n].copies,
-    thrashing: windows[n].thrashing,
-  }));
-}
-
-/** Causes whose copies a fault waited for. */
-export function isFaultCause(s: Scan, cause: number): boolean {
-  return s.causeClass[cause] === CAUSE_FAULT || s.causeClass[cause] === CAUSE_PREFETCH;
+    return w;
+  };
+  return chosen.map((i) => {
+    const w = windowOf(i);
+    return {
+      row: f.row[i],
+      timeMicroseconds: (f.time[i] - s.begin) / 1000,
+      step: stepAt(s, f.row[i]),
+      microseconds: (f.end[i] - f.time[i]) / 1000,
+      allocation: name(s, f.allocation[i]),
+      offset: arrays.offset[f.row[i]],
+      copyMicroseconds: copyTime(w) / 1000,
+      copiedBytes: w.bytes,
+      copies: w.copies,
+      thrashing: w.thrashing,
+    };
+  });
 }
