@@ -134,9 +134,9 @@ export interface Untraced {
 /**
  * The prediction for recorded faults, or why there is none. They are replayed twice, with the costs of a traced driver
  * and with those of an untraced one. A replay is paced by the recorded times, so its own duration tells nothing; the
- * service of each batch (from the entry of its first fault to the last replay that names it) and of each CPU fault (from
- * the fault to its end) does. The difference of their sums is what tracing took, and the recorded time less that is the
- * prediction.
+ * service of each batch (from the entry of its first fault to the last replay that names it) and of each CPU fault
+ * (from the fault to its end) does. The difference of their sums is what tracing took, and the recorded time less that
+ * is the prediction.
  *
  * It assumes that the program waited for each batch and CPU fault, one after another, and that tracing changed neither
  * the faults nor their batches. What tracing adds to copies that no fault asked for (prefetch calls) stays in.

@@ -77,7 +77,8 @@ export function timelineChart(t: Timeline): string {
     const x = LEFT + (WIDTH - LEFT - RIGHT) * share;
     const y = height - 24;
     const anchor = share === 0 ? 'start' : share === 1 ? 'end' : 'middle';
-    return `<line x1="${n(x)}" x2="${n(x)}" y1="${y - 6}" y2="${y}" class="axis"/>${text(x, y + 16, duration(whole * share), anchor, 'soft')}`;
+    const mark = `<line x1="${n(x)}" x2="${n(x)}" y1="${y - 6}" y2="${y}" class="axis"/>`;
+    return mark + text(x, y + 16, duration(whole * share), anchor, 'soft');
   });
   const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
   const said =

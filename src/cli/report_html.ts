@@ -1,6 +1,6 @@
 /**
- * A report as one page that opens from disk: no script, no request, nothing from elsewhere. Every text of the trace goes
- * through `esc`.
+ * A report as one page that opens from disk: no script, no request, nothing from elsewhere. Every text of the trace
+ * goes through `esc`.
  */
 import type { Advice, AllocationReport, CostedFlow } from '../analysis/report/report_types.ts';
 import type { TraceInfo } from '../trace/store/trace_info.ts';
@@ -42,8 +42,9 @@ function table(caption: string, heads: readonly string[], align: string, rows: r
     return `<tr>${cells.join('')}</tr>`;
   });
   return (
-    `<div class="wide" tabindex="0" role="region" aria-label="${safe(caption)}"><table><caption>${safe(caption)}</caption>` +
-    `<thead><tr>${head}</tr></thead><tbody>${body.join('')}</tbody></table></div>`
+    `<div class="wide" tabindex="0" role="region" aria-label="${safe(caption)}">` +
+    `<table><caption>${safe(caption)}</caption><thead><tr>${head}</tr></thead>` +
+    `<tbody>${body.join('')}</tbody></table></div>`
   );
 }
 
@@ -51,6 +52,10 @@ function section(id: string, title: string, body: string): string {
   return body === ''
     ? ''
     : `<section id="${id}" aria-labelledby="${id}-h"><h2 id="${id}-h">${esc(title)}</h2>${body}</section>`;
+}
+
+function figure(chart: string, caption: string): string {
+  return `<figure>${chart}<figcaption>${esc(caption)}</figcaption></figure>`;
 }
 
 function paragraph(text: string, kind = ''): string {
@@ -217,7 +222,7 @@ function batches({ full, info }: ShownReport): string {
   return section(
     'batches',
     'Batches of GPU faults',
-    `<ul>${lines.join('')}</ul><figure>${batchChart(report.batches)}<figcaption>Sizes of batches</figcaption></figure>` +
+    `<ul>${lines.join('')}</ul>${figure(batchChart(report.batches), 'Sizes of batches')}` +
       (rows.length === 0 ? '' : table('The slowest batches', heads, 'lrrrrll', rows)),
   );
 }
@@ -293,8 +298,8 @@ function about(shown: ShownReport): string {
 
 const HOW = [
   'Service of a batch: from the entry of its first fault into the fault buffer to its replay, by the clock of the GPU.',
-  'The cost of an allocation is an estimate: of each batch the share that it has in the faults; its CPU faults to the ' +
-    'end of the copies that they asked for; and the copies of calls.',
+  'The cost of an allocation is an estimate: of each batch the share that it has in the faults; its CPU faults to ' +
+    'the end of the copies that they asked for; and the copies of calls.',
   'That faults wait does not mean that the whole GPU stands still: warps that need none of the pages go on.',
   'What is predicted comes from the model and is labelled so.',
 ];
@@ -305,7 +310,7 @@ export function reportHtml(shown: ShownReport): string {
   const name = safe(file.split('/').at(-1) ?? file);
   const hasEvents = full.report.durationMicroseconds > 0;
   const timeline = hasEvents
-    ? `<figure>${timelineChart(full.report.timeline)}<figcaption>Faults and moved bytes over the trace</figcaption></figure>`
+    ? figure(timelineChart(full.report.timeline), 'Faults and moved bytes over the trace')
     : '';
   const body = [
     answers(shown),

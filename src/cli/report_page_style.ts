@@ -1,6 +1,6 @@
 /**
- * The style of a report's page: light and dark, for paper too. The colours of charts are told apart by people who do not
- * see all colours (the palette of Okabe and Ito), and stand beside words.
+ * The style of a report's page: light and dark, for paper too. The colours of charts are told apart by people who do
+ * not see all colours (the palette of Okabe and Ito), and stand beside words.
  */
 export const PAGE_STYLE = `
 :root{color-scheme:light dark;--bg:#fff;--fg:#1a1c20;--soft:#555b66;--line:#d5d9e0;--card:#f3f5f8;--accent:#0072b2;
@@ -45,6 +45,7 @@ svg text.soft{fill:var(--soft);font-size:13px}
 .gpu{fill:var(--gpu)}.cpu{fill:var(--cpu)}.in{fill:var(--in)}.out{fill:var(--out)}
 :focus-visible{outline:2px solid var(--accent)}
 @media print{:root{--bg:#fff;--fg:#000;--soft:#444;--line:#bbb;--card:#f3f5f8;--accent:#0072b2;--gpu:#0072b2;
---cpu:#d55e00;--in:#009e73;--out:#b8860b}body{font-size:11pt}h2{break-after:avoid}figure,li,tr,.answer{break-inside:avoid}
+--cpu:#d55e00;--in:#009e73;--out:#b8860b}body{font-size:11pt}h2{break-after:avoid}
+figure,li,tr,.answer{break-inside:avoid}
 .wide{overflow:visible}}
 `.replaceAll('\n', '');

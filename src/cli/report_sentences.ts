@@ -67,7 +67,7 @@ export function actionText(item: Advice, info: TraceInfo): string {
     case 'smallBatches':
       return 'let more threads of the GPU touch new pages at a time, or prefetch: faults are served one by one';
     case 'oversubscription':
-      return `work on less of ${label} at a time: the memory of the GPU does not hold what is used, and pages are evicted`;
+      return `work on less of ${label} at a time: the memory of the GPU does not hold it, and pages are evicted`;
     case 'prefetchOff':
       return 'let the driver prefetch around faults: load the module with uvm_perf_prefetch_enable=1';
   }

@@ -1,6 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import type { UvmEvent } from '../../trace/event.ts';
+import { createTraceColumns } from '../../trace/store/trace_columns.ts';
+import { appendEvent } from '../../trace/store/trace_events.ts';
+import { emptyTraceInfo } from '../../trace/store/trace_info.ts';
 import { executeRun } from '../execute.ts';
 import { loadMachines, recordingPath } from '../machines.ts';
 import { openTrace } from '../open_trace.ts';
@@ -116,6 +120,73 @@ describe('advice', () => {
     expect(full).toMatchObject({ tracing: null, tracingUnknown: '--no-prediction', rejected: [] });
     expect(full.advice.length).toBeGreaterThan(0);
     for (const item of full.advice) expect(item).toMatchObject({ prediction: null, notPredicted: '--no-prediction' });
+  });
+});
+
+describe('advice without a scenario', () => {
+  /** A trace of events alone, in which each fault takes half a millisecond. */
+  async function of(events: UvmEvent[], parameters: Record<string, number> = {}): Promise<FullReport> {
+    const columns = createTraceColumns();
+    for (const event of events) appendEvent(columns, event);
+    const allocations = [{ name: 'a', bytes: 64 * MIB, kind: 'managed' as const, address: null }];
+    const info = { ...emptyTraceInfo('t', 'lines', '0'), allocations, parameters };
+    return fullReport({ info, columns }, { machines, prediction: true });
+  }
+  let time = 0;
+  let batch = 0;
+  const gpuFault = (page: number): UvmEvent[] => {
+    time += 1e6;
+    batch++;
+    const fault = { event: 'gpuFault', gpu: 'gpu0', type: 'invalidPte', access: 'write', offset: page * 4096 } as const;
+    return [
+      { ...fault, batch, time, gpuTime: time },
+      { event: 'replay', gpu: 'gpu0', batch, time: time + 5e5, gpuTime: time + 5e5 },
+    ];
+  };
+  const move = (page: number, src: string, dst: string, cause: 'coherence' | 'eviction' = 'coherence'): UvmEvent => ({
+    ...{ event: 'migration', cause, src, dst, offset: page * 4096, bytes: 4096 },
+    ...{ begin: time + 1e5, end: time + 2e5, gpuBegin: time + 1e5, gpuEnd: time + 2e5 },
+  });
+  const cpuFault = (page: number): UvmEvent => {
+    time += 1e6;
+    return { event: 'cpuFault', access: 'write', offset: page * 4096, time };
+  };
+  const rules = ({ advice }: FullReport): string[] => advice.map(({ rule }) => rule);
+
+  it('is one place, and a layout, where neighbours pull a block to and fro', async () => {
+    const rounds = [0, 1, 2].flatMap(() => [
+      ...gpuFault(0),
+      move(0, 'cpu', 'gpu0'),
+      move(1, 'cpu', 'gpu0'),
+      cpuFault(1),
+      move(1, 'gpu0', 'cpu'),
+      move(0, 'gpu0', 'cpu'),
+    ]);
+    const full = await of(rounds);
+    expect(rules(full)).toEqual(expect.arrayContaining(['preferredLocation', 'layout']));
+    const layout = full.advice.find(({ rule }) => rule === 'layout');
+    expect(layout?.evidence).toMatchObject({ sharedBlocks: 1, falselySharedBlocks: 1 });
+    // With a page that both want it is no matter of layout.
+    expect(rules(await of([...rounds, cpuFault(0)]))).not.toContain('layout');
+  });
+
+  it('is less at a time where pages are evicted', async () => {
+    const full = await of([...gpuFault(0), move(0, 'gpu0', 'cpu', 'eviction')]);
+    expect(full.advice.find(({ rule }) => rule === 'oversubscription')?.evidence).toEqual({
+      ...{ evictedBytes: 4096, refaults: 0 },
+    });
+    expect(rules(await of([...gpuFault(0), move(0, 'gpu0', 'cpu')]))).not.toContain('oversubscription');
+  });
+
+  it('is larger batches where faults come one by one, from 32 on', async () => {
+    const far = (count: number): UvmEvent[] => Array.from({ length: count }, (_, i) => gpuFault(i * 1024)).flat();
+    // Every other block is wanted: that is enough for a prefetch, which takes all of it.
+    expect(rules(await of(far(32)))).toEqual(['prefetch']);
+    // One block in eight is not.
+    const wide = (count: number): UvmEvent[] =>
+      Array.from({ length: count }, (_, i) => gpuFault((i % 4) * 4096)).flat();
+    expect(rules(await of(wide(32)))).toEqual(['smallBatches']);
+    expect(rules(await of(wide(31)))).toEqual([]);
   });
 });
 

@@ -16,8 +16,8 @@ import { scenarioTouches } from './scenario_touches.ts';
 export interface FullReport {
   report: TraceReport;
   /**
-   * What is predicted to gain for sure comes first, by its gain, then all else by its cost. Those that the model predicts
-   * to lose are in `rejected`.
+   * Gains whose interval lies above zero come first, by their size, then all else by its cost. What the model predicts
+   * to lose is in `rejected`.
    */
   advice: Advice[];
   rejected: Advice[];

@@ -1,6 +1,6 @@
 /**
- * How far the model's predicted times are from recorded ones: the figures of docs/decisions/0005-costs.md, the one place
- * in the program where they are. An interval of a predicted gain is made of them.
+ * How far the model's predicted times are from recorded ones: the figures of docs/decisions/0005-costs.md, in the one
+ * place of the program where they are. An interval of a predicted gain is made of them.
  */
 
 export interface SuiteError {
@@ -25,7 +25,8 @@ export const MODEL_ERROR_SOURCE =
   'are worst (docs/decisions/0005-costs.md)';
 
 /**
- * The interval of a gain: what a change takes away may be off by MODEL_ERROR, and what it adds by as much the other way.
+ * The interval of a gain: what a change takes away may be off by MODEL_ERROR, and what it adds by as much the other
+ * way.
  * Time that is there before and after is in neither.
  */
 export function gainInterval(removed: number, added: number, error = MODEL_ERROR): { low: number; high: number } {

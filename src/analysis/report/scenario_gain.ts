@@ -46,8 +46,8 @@ function withSteps(base: ScenarioBase, what: string, insert: (step: number) => J
 }
 
 /**
- * Prefetches go before each step in which the processor faulted, those to the CPU where its faults moved data; the whole
- * range of its faults each time.
+ * Prefetches go before each step in which the processor faulted, those to the CPU where its faults moved data; the
+ * whole range of its faults each time.
  */
 function prefetches(base: ScenarioBase, item: Advice, use: AllocationUse): Variant {
   const { rule, processor, allocation, offset, length } = item;

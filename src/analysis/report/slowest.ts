@@ -1,4 +1,4 @@
-/** The slowest batches and CPU faults of a scan, and what happened while they were served: a second look at the rows. */
+/** The slowest batches and CPU faults of a scan, and what happened while they were served: a second look at rows. */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../../base/units.ts';
 import { isReplayed, serviceOf } from './batch_table.ts';
 import type { SlowBatch, SlowCpuFault } from './report_types.ts';

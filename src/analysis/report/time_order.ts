@@ -51,7 +51,7 @@ export function timeOrder(times: Float64Array, count: number): Uint32Array {
   return from;
 }
 
-/** The length of the union of intervals, given by arrays of their begins and ends; those that end before they begin are none. */
+/** The length of the union of intervals by their begins and ends; those that end before they begin are none. */
 export function unionLength(begins: Float64Array, ends: Float64Array, count: number): number {
   let sum = 0;
   let reach = Number.NEGATIVE_INFINITY;
