@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { captureCli } from '../../test/support/captured_cli.ts';
 import { openTags, readMarkup } from '../../test/support/markup.ts';
+import { randomTrace } from '../../test/support/random_trace.ts';
 import { loadMachines, recordingPath } from '../analysis/machines.ts';
 import { openTrace } from '../analysis/open_trace.ts';
 import { fullReport } from '../analysis/report/full_report.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
 import { reportHtml } from './report_html.ts';
-import type { ShownReport } from './report_text.ts';
+import { reportText, type ShownReport } from './report_text.ts';
+import { PLAIN } from './text.ts';
 
 const SORT = recordingPath('h100-cupy-sort.uvmrec');
 const HOSTILE = `"><script>alert(1)</script><img src=x onerror='x'>&amp;\u202e\u0007`;
@@ -116,6 +118,17 @@ describe('the page of a report', () => {
     expect(page).toContain('nothing: the trace has no events');
     expect(page).not.toContain('NaN');
   });
+});
+
+it('nothing that a trace can hold breaks a report', async () => {
+  for (let seed = 1; seed <= 120; seed++) {
+    const { trace } = randomTrace(seed, 60, { pushes: seed % 3 === 0 });
+    const data = await shown(trace);
+    readMarkup(reportHtml(data));
+    const text = reportText(data, PLAIN);
+    for (const bad of ['NaN', 'Infinity', 'undefined'])
+      expect({ seed, text }).not.toMatchObject({ text: expect.stringContaining(bad) });
+  }
 });
 
 describe('--html', () => {

@@ -31,6 +31,8 @@ const together = (text: string): string => text.replace(/(\d) (%|[KMGT]?i?B|[nµ
 
 const safe = (text: string): string => esc(together(harmless(text)));
 
+const capital = (text: string): string => `${text.slice(0, 1).toUpperCase()}${text.slice(1)}`;
+
 /** A table with a caption; cells are texts, and those of columns marked r stand right. */
 function table(caption: string, heads: readonly string[], align: string, rows: readonly (readonly string[])[]): string {
   const kind = (i: number): string => (align[i] === 'r' ? ' class="r"' : '');
@@ -102,7 +104,7 @@ function advice({ full, info }: ShownReport): string {
   for (const assumption of new Set(predictions.map((p) => p.assumption))) {
     body += paragraph(`Predicted: ${assumption}.`, 'soft');
   }
-  if (predictions.length > 0) body += paragraph(`${intervalText(modelError)}.`, 'soft');
+  if (predictions.length > 0) body += paragraph(capital(`${intervalText(modelError)}.`), 'soft');
   return section('try', 'What to try', body);
 }
 
@@ -197,7 +199,7 @@ function allocations({ full, info }: ShownReport): string {
         rows,
       ) +
       (rest > 0 ? paragraph(`${count(rest)} more that cost less.`, 'soft') : '') +
-      (unknown === null ? '' : paragraph(`${unknown[0].toUpperCase()}${unknown.slice(1)}.`, 'soft')) +
+      (unknown === null ? '' : paragraph(capital(`${unknown}.`), 'soft')) +
       all
         .slice(0, DETAILED)
         .map((a) => allocationDetail(a, info))

@@ -105,7 +105,10 @@ export function outcomeText(item: Advice): string {
 
 /** What the intervals are made of. */
 export function intervalText({ error, source }: FullReport['modelError']): string {
-  return `intervals: \u00b1${percent(error)} on what a change takes away, and on what it adds; ${source}`;
+  return (
+    'each change is predicted alone, so gains do not add up; ' +
+    `intervals: \u00b1${percent(error)} on what a change takes away, and on what it adds; ${source}`
+  );
 }
 
 /** Shares above which a cause is worth a word. */

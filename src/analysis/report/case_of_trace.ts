@@ -34,10 +34,11 @@ export function caseOfTrace(
   if (profile === null) {
     return { ok: false, why: 'no machine profile belongs to the processors of the trace: name one with --machine' };
   }
+  // Known before any row becomes an object: there are too many for that then.
+  if (columns.count > eventsMax) return { ok: false, why: 'the trace has too many events to be replayed' };
   const events: UvmEvent[] = [];
   for (let row = 0; row < columns.count; row++) {
     if (!faults.includes(columns.arrays.kind[row])) continue;
-    if (events.length === eventsMax) return { ok: false, why: 'the trace has too many events to be replayed' };
     events.push(eventAt(columns, row) as UvmEvent);
   }
   const notes: string[] = [];
