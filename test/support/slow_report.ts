@@ -249,12 +249,22 @@ export function slowReport(unsorted: readonly UvmEvent[], only: string, once = f
   }
   for (const { a, time, end } of cpuAll) a.cpuTime += end - time;
   const standing: Record<string, [number, number][]> = {};
-  for (const batch of batches) {
+  for (const [i, batch] of batches.entries()) {
     if (batch.replay === null || batch.replay < batch.first) continue;
     const list = standing[batch.gpu] ?? [];
     standing[batch.gpu] = list;
     list.push([batch.first, batch.replay]);
-    for (const fault of batch.faults) allocation(fault).gpuTime += (batch.replay - batch.first) / batch.faults.length;
+    // Time that batches share is that of the one which began first.
+    const before = batches
+      .slice(0, i)
+      .concat(batches.slice(i + 1))
+      .filter((other, n) => {
+        if (other.gpu !== batch.gpu || other.replay === null || other.replay < other.first) return false;
+        return other.first < batch.first || (other.first === batch.first && n < i);
+      });
+    const from = Math.max(batch.first, ...before.map(({ replay }) => replay as number));
+    const waited = Math.max(0, batch.replay - from);
+    for (const fault of batch.faults) allocation(fault).gpuTime += waited / batch.faults.length;
   }
   const times = events.flatMap((event) => (event.event === 'migration' ? [event.begin, event.end] : [event.time]));
   return {

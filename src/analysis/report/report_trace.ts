@@ -25,7 +25,7 @@ import {
 import { scanTrace } from './scan_trace.ts';
 import { type Touches, unknownTouches } from './scenario_touches.ts';
 import { slowestBatches, slowestCpuFaults } from './slowest.ts';
-import { unionLength } from './time_order.ts';
+import { timeOrder } from './time_order.ts';
 
 export interface ReportOptions {
   /** What the steps of the scenario touch; or why that is not known. */
@@ -133,22 +133,28 @@ function batchNumbers(t: BatchTable): BatchNumbers {
   };
 }
 
-function standStill(s: Scan): StandStill[] {
-  const t = s.batches;
-  const gpus = new Map<number, { begins: Float64Array; ends: Float64Array; count: number }>();
-  const counts = new Map<number, number>();
-  for (let b = 0; b < t.count; b++) if (isReplayed(t, b)) counts.set(t.gpu[b], (counts.get(t.gpu[b]) ?? 0) + 1);
-  for (const [gpu, n] of counts) gpus.set(gpu, { begins: new Float64Array(n), ends: new Float64Array(n), count: 0 });
-  for (let b = 0; b < t.count; b++) {
-    const its = isReplayed(t, b) ? gpus.get(t.gpu[b]) : undefined;
-    if (its === undefined) continue;
-    its.begins[its.count] = t.firstGpu[b];
-    its.ends[its.count++] = t.replayGpu[b];
+/**
+ * Nanoseconds that each batch's faults waited, of times that overlap the part behind the batches before it alone: the sum
+ * over the batches of a GPU is the union of their times.
+ */
+function waitedTimes({ batches: t }: Scan): Float64Array {
+  const waited = new Float64Array(t.count);
+  const reach = new Map<number, number>();
+  for (const b of timeOrder(t.firstGpu, t.count)) {
+    if (!isReplayed(t, b)) continue;
+    const before = reach.get(t.gpu[b]) ?? Number.NEGATIVE_INFINITY;
+    waited[b] = Math.max(0, t.replayGpu[b] - Math.max(t.firstGpu[b], before));
+    reach.set(t.gpu[b], Math.max(before, t.replayGpu[b]));
   }
-  return [...gpus].map(([gpu, { begins, ends, count }]) => ({
-    gpu: s.processors[gpu],
-    microseconds: unionLength(begins, ends, count) / 1000,
-  }));
+  return waited;
+}
+
+function standStill({ batches: t, processors }: Scan, waited: Float64Array): StandStill[] {
+  const sums = new Map<number, number>();
+  for (let b = 0; b < t.count; b++) {
+    if (isReplayed(t, b)) sums.set(t.gpu[b], (sums.get(t.gpu[b]) ?? 0) + waited[b]);
+  }
+  return [...sums].map(([gpu, time]) => ({ gpu: processors[gpu], microseconds: time / 1000 }));
 }
 
 /** What the pages of each allocation tell. */
@@ -217,15 +223,13 @@ function useReport(s: Scan, use: UseTotals, code: number, blocks: readonly numbe
   };
 }
 
-/** Nanoseconds of batches by allocation: the service of each, divided by its faults. */
-function gpuTimes(s: Scan): Float64Array {
-  const t = s.batches;
-  const times = new Float64Array(s.allocations.length);
+/** Nanoseconds that faults waited by allocation: those of each batch, divided by its faults. */
+function gpuTimes({ batches: t, allocations }: Scan, waited: Float64Array): Float64Array {
+  const times = new Float64Array(allocations.length);
   for (let b = 0; b < t.count; b++) {
-    const service = isReplayed(t, b) ? serviceOf(t, b) : 0;
-    if (service === 0) continue;
+    if (waited[b] === 0) continue;
     for (let i = t.share[b]; i < t.share[b + 1]; i++) {
-      times[t.shareAllocation[i]] += (service * t.shareFaults[i]) / t.faults[b];
+      times[t.shareAllocation[i]] += (waited[b] * t.shareFaults[i]) / t.faults[b];
     }
   }
   return times;
@@ -330,7 +334,8 @@ export function reportTrace(trace: Trace, options: ReportOptions): TraceReport {
   const { touches, blocks = FOLLOWED_BLOCKS } = options;
   const s = createScan(trace, touches.ok ? touches.touches : null, blocks);
   scanTrace(s);
-  const times = gpuTimes(s);
+  const waited = waitedTimes(s);
+  const times = gpuTimes(s, waited);
   const pages = pageNumbers(s);
   const allocations = s.allocations
     .map((a, i) => allocationReport(s, a, pages[i], times[i], touches))
@@ -350,7 +355,7 @@ export function reportTrace(trace: Trace, options: ReportOptions): TraceReport {
     migrations: sumFlows(s.allocations.map((a) => flowsOf(s, a.migrations.values()))),
     remoteMaps: sumFlows(s.allocations.map((a) => flowsOf(s, a.remoteMaps.values()))),
     batches: batchNumbers(s.batches),
-    standStill: standStill(s),
+    standStill: standStill(s, waited),
     cpuFaults: {
       count: cpuFaults.count,
       seen,

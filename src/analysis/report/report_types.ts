@@ -252,8 +252,8 @@ export interface TraceReport {
   /** CPU faults whose service is seen by its copies, and the sum of the estimated times. */
   cpuFaults: { count: number; seen: number; microseconds: number };
   /**
-   * Estimate of what the driver's work for managed memory cost the program: service of batches, CPU faults as far as
-   * seen, and copies of calls; the sum of what the allocations have.
+   * Estimate of what managed memory cost the program: the time that faults of GPUs waited (overlapping batches of a GPU
+   * once), CPU faults as far as seen, and copies of calls; the sum of what the allocations have.
    */
   costMicroseconds: number;
   /** Most costly first. */

@@ -128,6 +128,11 @@ export function processorBit(code: number): number {
   return Math.min(code, PROCESSOR_BITS - 1);
 }
 
+function onlyStepOf({ info }: Trace): number {
+  const steps = info.scenario?.['steps'];
+  return !info.hasSteps && Array.isArray(steps) && steps.length === info.fromStep + 1 ? info.fromStep : -1;
+}
+
 /** The replay policy in force; 2 is the driver's default, one replay for each batch. */
 function policyOf({ info }: Trace): number {
   const policy = Number(info.parameters['uvm_perf_fault_replay_policy'] ?? 2);
@@ -170,7 +175,7 @@ export function createScan(trace: Trace, touches: Touches | null, blocks = FOLLO
     batches: createBatchTable(words.kind.numbers.has('replay'), policyOf(trace)),
     cpuFaults: { count: 0, row: [], time: [], end: [], allocation: [], open: new Map() },
     touches,
-    onlyStep: trace.info.hasSteps ? -1 : trace.info.fromStep,
+    onlyStep: onlyStepOf(trace),
     timeline: {
       gpuFaults: new Float64Array(TIMELINE_PARTS),
       cpuFaults: new Float64Array(TIMELINE_PARTS),

@@ -92,7 +92,7 @@ function addUse(s: Scan, use: UseTotals, row: number): void {
     use.firstRow = row;
     use.firstTime = arrays.time[row];
   }
-  keepStep(use.steps, arrays.step[row]);
+  keepStep(use.steps, stepOf(s, row));
 }
 
 function keepStep(steps: number[], step: number): void {
@@ -248,7 +248,7 @@ function addMigration(s: Scan, row: number): void {
     const use = useOf(a, to);
     const offset = arrays.offset[row];
     use.movedBytes += bytes;
-    keepStep(use.movedSteps, arrays.step[row]);
+    keepStep(use.movedSteps, stepOf(s, row));
     use.firstByte = Math.min(use.firstByte, offset - (offset % PAGE_SIZE));
     use.endByte = Math.max(use.endByte, Math.min(Math.ceil((offset + bytes) / PAGE_SIZE) * PAGE_SIZE, a.size));
   }

@@ -45,13 +45,17 @@ function withSteps(base: ScenarioBase, what: string, insert: (step: number) => J
   return { what, scenario: { ...base.scenario, steps }, origin, parameters: {} };
 }
 
+function stepsOf({ rule }: Advice, use: AllocationUse): number[] {
+  return rule === 'prefetchBack' ? use.movedSteps : use.steps;
+}
+
 /**
  * Prefetches go before each step in which the processor faulted, those to the CPU where its faults moved data; the
  * whole range of its faults each time.
  */
 function prefetches(base: ScenarioBase, item: Advice, use: AllocationUse): Variant {
-  const { rule, processor, allocation, offset, length } = item;
-  const steps = new Set(rule === 'prefetchBack' ? use.movedSteps : use.steps);
+  const { processor, allocation, offset, length } = item;
+  const steps = new Set(stepsOf(item, use));
   const step = { do: 'prefetch', to: processor, buffer: allocation, offset, length };
   return withSteps(base, 'prefetch', (i) => (steps.has(i) ? [step] : []));
 }
@@ -67,7 +71,7 @@ function variantsOf(base: ScenarioBase, item: Advice, uses: readonly AllocationU
   switch (rule) {
     case 'prefetch':
     case 'prefetchBack':
-      return use === undefined ? [] : [prefetches(base, item, use)];
+      return use === undefined || stepsOf(item, use).length === 0 ? [] : [prefetches(base, item, use)];
     case 'readMostly':
       return [advised(base, 'cudaMemAdviseSetReadMostly', readOnlyStep, { ...whole, advice: 'setReadMostly' })];
     case 'preferredLocation': {
@@ -137,7 +141,13 @@ export function scenarioGain(
   readOnlyStep: number,
 ): { ok: true; gain: ScenarioGain } | { ok: false; why: string } {
   const variants = variantsOf(base, item, uses, readOnlyStep);
-  if (variants.length === 0) return { ok: false, why: 'what to change in the scenario is for its author to say' };
+  if (variants.length === 0) {
+    const prefetch = item.rule === 'prefetch' || item.rule === 'prefetchBack';
+    const why = prefetch
+      ? 'the events do not tell their steps'
+      : 'what to change in the scenario is for its author to say';
+    return { ok: false, why };
+  }
   let best: ScenarioGain | null = null;
   let why = '';
   for (const variant of variants) {
