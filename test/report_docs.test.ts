@@ -50,4 +50,11 @@ describe('docs/report.md', () => {
     const printed = cli.out.replaceAll(root, '').trimEnd().split('\n');
     expect(cut ? printed.slice(0, lines.length) : printed).toEqual(lines);
   });
+
+  it('has in the README the answers that it has', async () => {
+    const readme = readFileSync(`${root}README.md`, 'utf8');
+    const [answers] = all.filter(({ command }) => command === 'report recordings/h100-cupy-sort.uvmrec');
+    for (const line of answers.lines.slice(1)) expect(readme).toContain(`    ${line}\n`);
+    expect(answers.lines.length).toBeGreaterThan(4);
+  });
 });

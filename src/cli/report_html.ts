@@ -300,8 +300,9 @@ function about(shown: ShownReport): string {
 
 const HOW = [
   'Service of a batch: from the entry of its first fault into the fault buffer to its replay, by the clock of the GPU.',
-  'The cost of an allocation is an estimate: of the time that the faults of a batch waited (batches that overlap count ' +
-    'once) the share that it has in them; its CPU faults to the end of the copies that they asked for; and the copies of calls.',
+  'The cost of an allocation is an estimate: of the time that the faults of a batch waited (batches that overlap ' +
+    'count once) the share that it has in them; its CPU faults to the end of the copies that they asked for; and the ' +
+    'copies of calls.',
   'That faults wait does not mean that the whole GPU stands still: warps that need none of the pages go on.',
   'What is predicted comes from the model and is labelled so.',
 ];

@@ -134,8 +134,8 @@ function batchNumbers(t: BatchTable): BatchNumbers {
 }
 
 /**
- * Nanoseconds that each batch's faults waited, of times that overlap the part behind the batches before it alone: the sum
- * over the batches of a GPU is the union of their times.
+ * Nanoseconds that each batch's faults waited; of times that overlap the part behind the batches before it alone, so that
+ * the sum over the batches of a GPU is the union of their times.
  */
 function waitedTimes({ batches: t }: Scan): Float64Array {
   const waited = new Float64Array(t.count);
