@@ -115,7 +115,12 @@ export function intervalText({ error, source }: FullReport['modelError']): strin
 const MUCH = 1 / 3;
 
 function gpuWhy(a: AllocationReport): string[] {
-  if (a.gpuFaults === 0) return [];
+  if (a.gpuFaults === 0) {
+    if (a.faultsToGpu === 0) return [];
+    return [
+      `${bytes(a.faultsToGpu)} moved to GPUs by faults that the trace does not have, ${duration(a.gpuMicroseconds)}`,
+    ];
+  }
   const facts: string[] = [];
   if (a.faultsToGpu > 0) facts.push(`they moved ${bytes(a.faultsToGpu)} there`);
   const fresh = a.uses.reduce((n, use) => n + (use.processor === 'cpu' ? 0 : use.firstTouchPages), 0);
@@ -128,7 +133,10 @@ function gpuWhy(a: AllocationReport): string[] {
 }
 
 function cpuWhy(a: AllocationReport): string[] {
-  if (a.cpuFaults === 0) return [];
+  if (a.cpuFaults === 0) {
+    if (a.faultsToCpu === 0) return [];
+    return [`${bytes(a.faultsToCpu)} came back by faults that the trace does not have, ${duration(a.cpuMicroseconds)}`];
+  }
   const moved = a.faultsToCpu > 0 ? ` brought ${bytes(a.faultsToCpu)} back` : ' moved nothing';
   const time = a.cpuMicroseconds > 0 ? `, ${duration(a.cpuMicroseconds)}` : '';
   return [`${counted(a.cpuFaults, 'CPU fault')}${moved}${time}`];

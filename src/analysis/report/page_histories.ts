@@ -5,7 +5,7 @@
 import { PAGES_PER_BLOCK } from '../../base/units.ts';
 
 /** Blocks in one piece of memory. */
-const SLAB_BLOCKS = 256;
+const SLAB_BLOCKS = 16;
 /** 128 GiB of allocations. */
 export const FOLLOWED_BLOCKS = 65_536;
 /** Processors with a bit of their own; all further ones share the last bit. */

@@ -81,7 +81,7 @@ function slowUse({ columns }: Trace, { steps, allocations }: Json, name: string)
 describe('prefetched pages', () => {
   it('are used or not as a slow search finds, in random histories', () => {
     let pages = 0;
-    for (let seed = 1; seed <= 25; seed++) {
+    for (let seed = 1; seed <= 12; seed++) {
       const json = randomScenario(seed, { machine: 'h200-pcie5', gpus: 1 }) as unknown as Json;
       const trace = runTrace(json);
       for (const { name, prefetch } of reportTrace(trace, { touches: touchesOf(json) }).allocations) {
@@ -90,7 +90,7 @@ describe('prefetched pages', () => {
         pages += slow.byFaults.used + slow.byFaults.unused + slow.byCalls.used + slow.byCalls.unused;
       }
     }
-    expect(pages).toBeGreaterThan(10_000);
+    expect(pages).toBeGreaterThan(5_000);
   });
 
   it('count a call that brought too much', () => {

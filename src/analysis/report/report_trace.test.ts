@@ -62,8 +62,9 @@ function expectSame(found: TraceReport, events: readonly UvmEvent[], only: strin
     const nonZero = Object.fromEntries(Object.entries(rest.firstTouch).filter(([, n]) => n !== 0));
     const rounded = Object.entries(rest.flows).map(([key, flow]) => [key, { ...flow, copy: Math.round(flow.copy) }]);
     expect(figures(a)).toEqual({ ...rest, firstTouch: nonZero, flows: Object.fromEntries(rounded) });
-    expect(a.gpuMicroseconds).toBeCloseTo(gpuTime / 1000, 6);
-    expect(a.cpuMicroseconds).toBeCloseTo(cpuTime / 1000, 6);
+    // Without replays or CPU faults other figures stand for these, which have a test of their own.
+    if (found.kinds['replay'] !== undefined) expect(a.gpuMicroseconds).toBeCloseTo(gpuTime / 1000, 6);
+    if (found.kinds['cpuFault'] !== undefined) expect(a.cpuMicroseconds).toBeCloseTo(cpuTime / 1000, 6);
   }
   const sizes = slow.batches.map(({ faults }) => faults.length).sort((x, y) => x - y);
   const { batches } = found;
@@ -165,7 +166,7 @@ function randomEvents(p: Prng, names: readonly string[]): UvmEvent[] {
 describe('a report', () => {
   it('has the figures of a slow one, on random events', () => {
     const p = createPrng(4);
-    for (let round = 0; round < 300; round++) {
+    for (let round = 0; round < 120; round++) {
       const names = round % 2 === 0 ? ['a'] : ['a', 'b', 'c'];
       const events = randomEvents(p, names);
       expectSame(report(events, names), events, 'a');
@@ -254,6 +255,18 @@ describe('a report', () => {
     expect(time(copy(10e6 + 1))).toBe(0);
     const [slow] = report([fault, copy(1000), copy(1000)]).slowestCpuFaults;
     expect(slow).toMatchObject({ row: 0, microseconds: 1.5, copies: 2, copiedBytes: 8192, copyMicroseconds: 0.2 });
+  });
+
+  it('takes copies for the cost of faults where the trace does not have what tells it', () => {
+    const copy = (src: string, dst: string, copying: number): UvmEvent => ({
+      ...{ event: 'migration', cause: 'coherence', src, dst, offset: 0, bytes: 4096 },
+      ...{ begin: 0, end: 9e6, gpuBegin: 0, gpuEnd: copying },
+    });
+    const copies = [copy('cpu', 'gpu0', 3000), copy('gpu0', 'cpu', 5000)];
+    expect(report(copies).allocations[0]).toMatchObject({ gpuMicroseconds: 3, cpuMicroseconds: 5 });
+    const replay: UvmEvent = { event: 'replay', gpu: 'gpu0', batch: 1, time: 0, gpuTime: 0 };
+    const fault: UvmEvent = { event: 'cpuFault', access: 'read', offset: 4 * MIB, time: 0 };
+    expect(report([...copies, replay, fault]).costMicroseconds).toBe(0);
   });
 
   it('takes hostile numbers for what they are', () => {

@@ -134,8 +134,8 @@ function batchNumbers(t: BatchTable): BatchNumbers {
 }
 
 /**
- * Nanoseconds that each batch's faults waited; of times that overlap the part behind the batches before it alone, so that
- * the sum over the batches of a GPU is the union of their times.
+ * Nanoseconds that each batch's faults waited; of times that overlap the part behind the batches before it alone, so
+ * that the sum over the batches of a GPU is the union of their times.
  */
 function waitedTimes({ batches: t }: Scan): Float64Array {
   const waited = new Float64Array(t.count);
@@ -264,8 +264,12 @@ function allocationReport(
   const known0 = s.trace.info.allocations.find(({ name }) => name === a.name);
   const faults = faultsOf(s, a.uses);
   const cpuFaults = a.uses[0]?.faults ?? 0;
-  const gpuMicroseconds = gpuTime / 1000;
-  const cpuMicroseconds = a.cpuTime / 1000;
+  const copying = (take: (flow: CostedFlow) => boolean): number =>
+    migrations.filter((flow) => byFault(flow) && take(flow)).reduce((sum, flow) => sum + flow.copyMicroseconds, 0);
+  // Where the trace does not have what tells how long faults waited, their copies are the least that it was.
+  const { hasReplays } = s.batches;
+  const gpuMicroseconds = hasReplays ? gpuTime / 1000 : copying(({ dst }) => dst !== 'cpu');
+  const cpuMicroseconds = s.cpuFaults.count > 0 ? a.cpuTime / 1000 : copying(isOut);
   const { blocks, ...numbers } = pages;
   return {
     name: a.name || null,
