@@ -4,7 +4,7 @@
  */
 
 /** In order: a room may import any room to its left. */
-const ROOMS = ['base', 'model', 'device', 'scenario', 'trace', 'analysis', 'live', 'cli'];
+const ROOMS = ['base', 'model', 'device', 'scenario', 'trace', 'analysis', 'explorer', 'live', 'cli'];
 
 const TEST = '\\.test\\.ts$';
 const STATE = '^src/model/state\\.ts$';
@@ -52,6 +52,28 @@ module.exports = {
       severity: 'error',
       from: { path: '^src/(base|model|device|scenario)/', pathNot: [TEST, '^src/device/linux/'] },
       to: { dependencyTypes: ['core'] },
+    },
+    {
+      name: 'no-node-in-explorer',
+      comment: 'src/explorer runs in a page and in its worker: what needs Node is in src/explorer/server.',
+      severity: 'error',
+      from: { path: '^src/explorer/', pathNot: [TEST, '^src/explorer/server/'] },
+      to: { dependencyTypes: ['core'] },
+    },
+    {
+      name: 'page',
+      comment:
+        'web/ is the page: of src/ it imports src/explorer and what that hands on; nothing of src/ imports web/.',
+      severity: 'error',
+      from: { path: '^web/', pathNot: TEST },
+      to: { path: '^src/', pathNot: '^src/explorer/(?!server/)' },
+    },
+    {
+      name: 'no-page-in-src',
+      comment: 'web/ is built into dist/web; the server reads it from there.',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: '^web/' },
     },
     {
       name: 'no-packages-in-model',

@@ -7,7 +7,8 @@
  */
 import { executeRun } from '../dist/analysis/execute.js';
 import { loadMachines, recordingPath } from '../dist/analysis/machines.js';
-import { checkRecording, readCases } from '../dist/trace/case_file.js';
+import { checkRecording } from '../dist/trace/case_check.js';
+import { readCases } from '../dist/trace/case_file.js';
 import { identity } from '../dist/trace/event.js';
 import { logEvents } from '../dist/trace/log_events.js';
 

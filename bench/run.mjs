@@ -16,7 +16,8 @@ import { replayRun } from '../dist/scenario/replay.js';
 import { advanceRun } from '../dist/scenario/runner.js';
 import { accessCount, parseScenario } from '../dist/scenario/scenario.js';
 import { createSession } from '../dist/scenario/session.js';
-import { checkRecording, readCases } from '../dist/trace/case_file.js';
+import { checkRecording } from '../dist/trace/case_check.js';
+import { readCases } from '../dist/trace/case_file.js';
 import { faultStream } from '../dist/trace/recorded_faults.js';
 
 const tiny = process.argv.includes('--tiny');

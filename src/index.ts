@@ -12,8 +12,10 @@ export type { CaseResult, FileTally, TimeDependentGroup, Verdict } from './analy
 export { tallyFile, timeDependentGroups, validateCase } from './analysis/validate.ts';
 export * from './model/index.ts';
 export * from './scenario/index.ts';
-export type { BadLine, CaseEntry, CaseLine, Recording } from './trace/case_file.ts';
-export { CaseFileError, checkRecording, readCases } from './trace/case_file.ts';
+export type { CaseLine, Recording } from './trace/case_check.ts';
+export { checkRecording } from './trace/case_check.ts';
+export type { BadLine, CaseEntry } from './trace/case_file.ts';
+export { CaseFileError, readCases } from './trace/case_file.ts';
 export type { Comparison, Difference } from './trace/compare.ts';
 export { compareEvents } from './trace/compare.ts';
 export type { CopyEntry, CopyPlace, CopyPushEntry } from './trace/copies.ts';

@@ -7,7 +7,8 @@
 import { expect, it } from 'vitest';
 import { executeRun } from '../src/analysis/execute.ts';
 import { loadMachines, recordingPath } from '../src/analysis/machines.ts';
-import { checkRecording, readCases } from '../src/trace/case_file.ts';
+import { checkRecording } from '../src/trace/case_check.ts';
+import { readCases } from '../src/trace/case_file.ts';
 import { compareEvents } from '../src/trace/compare.ts';
 import { identity, type UvmEvent } from '../src/trace/event.ts';
 import { logEvents } from '../src/trace/log_events.ts';

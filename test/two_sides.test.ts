@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { executeRun } from '../src/analysis/execute.ts';
 import { loadMachines, packageRoot, recordingPath } from '../src/analysis/machines.ts';
-import { type CaseLine, readCases } from '../src/trace/case_file.ts';
+import type { CaseLine } from '../src/trace/case_check.ts';
+import { readCases } from '../src/trace/case_file.ts';
 import { identity, type UvmEvent } from '../src/trace/event.ts';
 import { logEvents } from '../src/trace/log_events.ts';
 

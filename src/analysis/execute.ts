@@ -7,7 +7,7 @@ import { replayNotes, replayRun } from '../scenario/replay.ts';
 import { advanceRun, type Run } from '../scenario/runner.ts';
 import { parseScenario, type Scenario, scenarioName } from '../scenario/scenario.ts';
 import { createSession, type SessionOptions } from '../scenario/session.ts';
-import { type CaseLine, checkRecording } from '../trace/case_file.ts';
+import { type CaseLine, checkRecording } from '../trace/case_check.ts';
 import type { FaultEvent } from '../trace/event.ts';
 import { faultStream } from '../trace/recorded_faults.ts';
 import type { Machines } from './machines.ts';

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { modelHash } from '../model/model.ts';
 import { parseProfile } from '../scenario/profile.ts';
-import type { CaseLine } from '../trace/case_file.ts';
+import type { CaseLine } from '../trace/case_check.ts';
 import { executeRun } from './execute.ts';
 import { type ExplainOptions, explainFault, type FaultExplanation } from './explain.ts';
 import { type CallItem, type Item, walkItems } from './explain_items.ts';

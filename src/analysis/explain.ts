@@ -12,7 +12,7 @@ import {
 } from '../model/uvm/tools.ts';
 import { processorName } from '../model/uvm/va_space.ts';
 import type { Run } from '../scenario/runner.ts';
-import type { CaseLine } from '../trace/case_file.ts';
+import type { CaseLine } from '../trace/case_check.ts';
 import type { CpuFaultEvent, GpuFaultEvent } from '../trace/event.ts';
 import { eventAt, placeOf } from '../trace/log_events.ts';
 import { type ExecuteOptions, executeReplay, executeRun } from './execute.ts';

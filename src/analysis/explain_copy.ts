@@ -10,7 +10,7 @@ import { PURPOSE_NAMES } from '../model/uvm/push.ts';
 import { processorName } from '../model/uvm/va_space.ts';
 import type { Why } from '../model/why.ts';
 import type { Run } from '../scenario/runner.ts';
-import type { CaseLine } from '../trace/case_file.ts';
+import type { CaseLine } from '../trace/case_check.ts';
 import { type CopyEntry, copyEntries } from '../trace/copies.ts';
 import { executeRun } from './execute.ts';
 import type { ExplainOptions, ExplainResult } from './explain.ts';

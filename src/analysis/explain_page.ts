@@ -19,7 +19,7 @@ import { processorName, vaBlockFind } from '../model/uvm/va_space.ts';
 import type { FaultOutcome, Why } from '../model/why.ts';
 import type { Run } from '../scenario/runner.ts';
 import { type Allocation, parseScenario } from '../scenario/scenario.ts';
-import type { CaseLine } from '../trace/case_file.ts';
+import type { CaseLine } from '../trace/case_check.ts';
 import type { UvmEvent } from '../trace/event.ts';
 import { eventAt, placeOf } from '../trace/log_events.ts';
 import { describeRun, type ExplainOptions, type ExplainResult, watchCase } from './explain.ts';

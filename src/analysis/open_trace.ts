@@ -4,7 +4,8 @@
  */
 import { basename } from 'node:path';
 import { parseScenario, type Scenario, scenarioName } from '../scenario/scenario.ts';
-import { type CaseLine, checkRecording, entryOf, readJson } from '../trace/case_file.ts';
+import { type CaseLine, checkRecording } from '../trace/case_check.ts';
+import { entryOf, readJson } from '../trace/case_file.ts';
 import { createPushLog, type PushLog } from '../trace/push_log.ts';
 import { RECORDING_SUFFIX } from '../trace/recording_file.ts';
 import { createRecordingTrace } from '../trace/recording_trace.ts';
@@ -25,6 +26,7 @@ import {
 } from '../trace/trace_lines.ts';
 import { executeRun } from './execute.ts';
 import { loadMachines, type Machines, packageVersion } from './machines.ts';
+import { TRACE_INPUTS } from './trace_inputs.ts';
 import { traceOfRun } from './trace_of_run.ts';
 
 export interface OpenTraceOptions {
@@ -49,8 +51,6 @@ function machines(): Machines {
 }
 
 const NSYS_SUFFIX = '.sqlite';
-/** What openTrace takes, for messages and help. */
-export const TRACE_INPUTS = '.parquet, .uvmrec, .json, .jsonl or .jsonl.gz';
 const NAMES_SHOWN = 12;
 
 function fail(place: string, what: string): never {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { CaseLine } from '../trace/case_file.ts';
+import type { CaseLine } from '../trace/case_check.ts';
 import type { UvmEvent } from '../trace/event.ts';
 import { logEvents } from '../trace/log_events.ts';
 import { executeRun } from './execute.ts';

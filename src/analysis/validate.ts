@@ -4,7 +4,8 @@
  * migrations compared. Cases that depend on time are compared by their counts, over all recordings of a history.
  */
 import { scenarioName } from '../scenario/scenario.ts';
-import { type CaseEntry, type CaseLine, checkRecording, type Recording } from '../trace/case_file.ts';
+import { type CaseLine, checkRecording, type Recording } from '../trace/case_check.ts';
+import type { CaseEntry } from '../trace/case_file.ts';
 import { type Comparison, compareEvents, type Difference } from '../trace/compare.ts';
 import { type EventKind, identity, type MigrationEvent, type UvmEvent } from '../trace/event.ts';
 import { logEvents } from '../trace/log_events.ts';

@@ -15,7 +15,8 @@ import { replayRun } from '../scenario/replay.ts';
 import { advanceRun, type Run } from '../scenario/runner.ts';
 import { parseScenario, type Scenario } from '../scenario/scenario.ts';
 import { createSession } from '../scenario/session.ts';
-import { checkRecording, readCases } from '../trace/case_file.ts';
+import { checkRecording } from '../trace/case_check.ts';
+import { readCases } from '../trace/case_file.ts';
 import { faultStream } from '../trace/recorded_faults.ts';
 
 /** Steps whose recorded time is below this, microseconds, are left out. */

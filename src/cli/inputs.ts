@@ -2,7 +2,8 @@
 import { realpathSync, statSync } from 'node:fs';
 import { loadMachines } from '../analysis/machines.ts';
 import { scenarioName } from '../scenario/scenario.ts';
-import { type CaseEntry, type CaseLine, readCases } from '../trace/case_file.ts';
+import type { CaseLine } from '../trace/case_check.ts';
+import { type CaseEntry, readCases } from '../trace/case_file.ts';
 import { RECORDING_SUFFIX, readRecordingHeader } from '../trace/recording_file.ts';
 import { TRACE_SUFFIX } from '../trace/store/trace_schema.ts';
 import { UsageError } from './command.ts';

@@ -15,6 +15,7 @@ import { registerQuery } from './query.ts';
 import { registerRecord } from './record.ts';
 import { registerReport } from './report.ts';
 import { registerReplay, registerRun } from './run.ts';
+import { registerServe } from './serve.ts';
 import { registerTour } from './tour.ts';
 import { registerValidate } from './validate.ts';
 import { registerWhere } from './where.ts';
@@ -32,6 +33,7 @@ Examples:
   uvmlab record -- ./program                     record a program on a real GPU
   uvmlab report run.uvmrec                       what cost most, why, and what to change
   uvmlab import run.uvmrec -o run.parquet        a trace of it, for query and other tools
+  uvmlab serve run.uvmrec                        the same in a browser, down to each page
   uvmlab run --help                              more about one command
 `;
 
@@ -54,6 +56,7 @@ function createProgram(): Command {
   registerImport(program);
   registerExport(program);
   registerQuery(program);
+  registerServe(program);
   registerCopy(program);
   registerPeek(program);
   registerPoke(program);

@@ -49,6 +49,12 @@ export interface TraceSummary {
   faults: number;
 }
 
+/** What there is to see: a trace, one that is being opened, or a file that is none. */
+export type TraceEntry =
+  | { state: 'ready'; id: string; label: string; summary: TraceSummary }
+  | { state: 'opening'; id: string; label: string }
+  | { state: 'broken'; id: string; label: string; error: string };
+
 /** A part of a lane for a width in pixels. */
 export interface Tile {
   lane: string;
@@ -76,6 +82,8 @@ export interface Tile {
 /** One row with all that it has, and the rows that belong to it. */
 export interface RowDetail {
   row: number;
+  /** In one line: what it is and where. */
+  title: string;
   lane: string | null;
   begin: number;
   end: number;
@@ -91,6 +99,8 @@ export interface RowDetail {
 /** The address space at one time: for each block of 2 MiB of all allocations, one after another. */
 export interface Space {
   time: number;
+  /** As `residency` of the summary: `inferred` also where a run could not be run anew. */
+  known: 'exact' | 'inferred';
   /** Pages of each block by residency: row `b * residents.length + r`. */
   pages: Uint16Array;
   /** What a residency can be: `none`, then processors, then `several` (read duplicated). */
@@ -105,6 +115,7 @@ export interface BlockDetail {
   allocation: number;
   block: number;
   time: number;
+  known: 'exact' | 'inferred';
   /** Virtual page range in the allocation: pages of the block that belong to it. */
   firstPage: number;
   pageCount: number;
@@ -119,7 +130,12 @@ export interface BlockDetail {
   history: { row: number; time: number; text: string }[];
   historyCount: number;
   /** The prefetch tree of the last fault of the block before the time, or null where it is not known. */
-  tree: { text: string; destination: string; levels: { level: number; size: number; counts: number[] }[] } | null;
+  tree: {
+    text: string;
+    destination: string;
+    /** From the leaf to the root: pages of the node in the allocation, leaves set of how many, whether it passes. */
+    levels: { level: number; first: number; outer: number; set: number; size: number; passes: boolean }[];
+  } | null;
 }
 
 /** A fault walked through the routine: the items of `uvmlab explain`, flattened in the order in which they happen. */
@@ -159,7 +175,9 @@ export interface Comparison {
   first: {
     step: number | null;
     kind: string;
-    /** Position in the list of that kind. */
+    /** `batches`: the faults are the same, but came in batches of other sizes. */
+    what: 'events' | 'batches';
+    /** Position in the step's list of that kind, or of that GPU's batches. */
     index: number;
     left: { row: number; text: string } | null;
     right: { row: number; text: string } | null;
@@ -181,7 +199,7 @@ export interface FindQuery {
 
 /** Rejects with an Error whose message is meant for the reader. */
 export interface TraceBackend {
-  traces(): Promise<TraceSummary[]>;
+  traces(): Promise<TraceEntry[]>;
   tile(trace: string, lane: string, begin: number, end: number, width: number): Promise<Tile>;
   row(trace: string, row: number): Promise<RowDetail>;
   /** The next row by time, or null. `from` is a row, or -1 for the beginning. */

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type CaseEntry, type CaseLine, type CaseSource, checkRecording, readCases } from './case_file.ts';
+import { type CaseLine, checkRecording } from './case_check.ts';
+import { type CaseEntry, type CaseSource, readCases } from './case_file.ts';
 
 const REAL = new URL('../../test/fixtures/real-cases.jsonl', import.meta.url);
 

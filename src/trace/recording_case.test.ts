@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { entries, entry, GPU0, GPU1, range, writeRecording } from '../../test/support/recordings.ts';
-import { checkRecording, readCases } from './case_file.ts';
+import { checkRecording } from './case_check.ts';
+import { readCases } from './case_file.ts';
 import { createRecordingCase } from './recording_case.ts';
 import type { RecordingHeader, RecordingWriter } from './recording_file.ts';
 

@@ -11,7 +11,7 @@ import { eventTypeName } from '../device/abi/events.ts';
 import { MODULE_PARAMETERS, type ParameterName, parseModuleParameters } from '../model/uvm/params.ts';
 import type { KnownMachines } from '../scenario/machine.ts';
 import { choices } from '../scenario/shapes.ts';
-import type { CaseLine } from './case_file.ts';
+import type { CaseLine } from './case_check.ts';
 import type { UvmEvent } from './event.ts';
 import { rebaseEvents } from './rebase_events.ts';
 import { createEventDecoder, type EventDecoder } from './recording_events.ts';

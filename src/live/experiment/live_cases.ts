@@ -1,7 +1,7 @@
 /** Scenarios run on this machine as recorded cases: what `validate` and a file of recordings take. */
 import type { Machines } from '../../analysis/machines.ts';
 import { parseScenario, scenarioName } from '../../scenario/scenario.ts';
-import type { CaseLine } from '../../trace/case_file.ts';
+import type { CaseLine } from '../../trace/case_check.ts';
 import { type LiveRun, type LiveSession, runLive } from './live_session.ts';
 
 export interface LiveCase {

@@ -118,3 +118,17 @@ export function addRow(columns: TraceColumns): number {
 export function wordAt(columns: TraceColumns, key: ColumnKey, row: number): string {
   return columns.words[key].list[columns.arrays[key][row]];
 }
+
+/** Takes columns that are loaded in `from` alone, a trace of as many rows; the arrays are shared from then on. */
+export function adoptColumns(into: TraceColumns, from: TraceColumns): void {
+  if (into.count !== from.count) throw new RangeError(`${from.count} rows for a trace of ${into.count}`);
+  const arrays = into.arrays as Record<ColumnKey, unknown>;
+  const words = into.words as Record<ColumnKey, Words>;
+  for (const key of from.loaded) {
+    if (into.loaded.has(key)) continue;
+    arrays[key] = from.arrays[key];
+    words[key] = from.words[key];
+    (into.loaded as Set<ColumnKey>).add(key);
+  }
+  into.capacity = Math.min(into.capacity, from.capacity);
+}

@@ -12,6 +12,20 @@ import {
 import type { Trace } from './trace_events.ts';
 import { TraceFileError } from './trace_file_error.ts';
 
+/** The first `size` bytes of an open file. */
+export function bytesOf(path: string, file: number, size: number): TraceBytes {
+  const read = (offset: number, length: number): Uint8Array => {
+    const bytes = new Uint8Array(length);
+    for (let filled = 0; filled < length; ) {
+      const got = readSync(file, bytes, filled, length - filled, offset + filled);
+      if (got === 0) throw new MalformedError(offset + filled, 'the file became shorter while read');
+      filled += got;
+    }
+    return bytes;
+  };
+  return { path, size, read };
+}
+
 /** Opens the file, and says for every way to fail which file it was. */
 function withFile<T>(path: string, act: (source: TraceBytes) => T): T {
   let file = -1;
@@ -21,16 +35,7 @@ function withFile<T>(path: string, act: (source: TraceBytes) => T): T {
     if (!stat.isFile()) {
       throw new TraceFileError(`${path}: cannot be read: it is ${stat.isDirectory() ? 'a folder' : 'no file'}`);
     }
-    const read = (offset: number, length: number): Uint8Array => {
-      const bytes = new Uint8Array(length);
-      for (let filled = 0; filled < length; ) {
-        const got = readSync(file, bytes, filled, length - filled, offset + filled);
-        if (got === 0) throw new MalformedError(offset + filled, 'the file became shorter while read');
-        filled += got;
-      }
-      return bytes;
-    };
-    return act({ path, size: stat.size, read });
+    return act(bytesOf(path, file, stat.size));
   } catch (error) {
     if (error instanceof TraceFileError || (error as NodeJS.ErrnoException).code === undefined) throw error;
     throw new TraceFileError(`${path}: cannot be read: ${reasonOf(error)}`);

@@ -1,0 +1,2 @@
+/** What openTrace takes, for messages and help: apart, so that help loads nothing else. */
+export const TRACE_INPUTS = '.parquet, .uvmrec, .json, .jsonl or .jsonl.gz';
