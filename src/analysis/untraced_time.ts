@@ -9,7 +9,7 @@ import {
   TOOLS_MIGRATION_USER,
 } from '../model/uvm/tools.ts';
 import type { Run } from '../scenario/runner.ts';
-import type { CaseLine } from '../trace/case_file.ts';
+import type { CaseLine } from '../trace/case_check.ts';
 import { executeReplay } from './execute.ts';
 import type { Machines } from './machines.ts';
 

@@ -1,5 +1,5 @@
 /** The faults of a trace as a case that the model replays, whatever the trace is of. */
-import type { CaseLine } from '../../trace/case_file.ts';
+import type { CaseLine } from '../../trace/case_check.ts';
 import type { UvmEvent } from '../../trace/event.ts';
 import { CASE_EVENTS_MAX, differingParameters } from '../../trace/recording_case.ts';
 import { eventAt, type Trace } from '../../trace/store/trace_events.ts';
