@@ -161,7 +161,8 @@ function wholeTrace({ report, info }: AdviceInput, others: readonly Advice[]): A
     out.push(advice('prefetchOff', null, null, service, { faults: faultsOfGpus(report), batches: batches.count }));
   }
   const small = batches.count >= MANY_BATCHES && batches.median <= SMALL_BATCH;
-  if (small && !others.some(({ rule }) => rule === 'prefetch') && matters(service, report)) {
+  const better = others.some(({ rule }) => ['prefetch', 'preferredLocation', 'readMostly'].includes(rule));
+  if (small && !better && matters(service, report)) {
     const evidence = { batches: batches.count, median: batches.median, faults: faultsOfGpus(report) };
     out.push(advice('smallBatches', null, null, service, evidence));
   }
