@@ -28,7 +28,7 @@ import {
   hostStartTime,
 } from '../gpu/host.ts';
 import type { Model } from '../state.ts';
-import type { ConfComputing } from './conf_computing_types.ts';
+import type { ConfComputing, KeyRotation } from './conf_computing_types.ts';
 import {
   createGpuSemaphorePool,
   type GpuSemaphorePool,
@@ -154,6 +154,8 @@ export interface ChannelPool {
   /** Copy engine behind all channels of the pool. */
   engine: number;
   channels: Channel[];
+  /** Keys of the pool's engine; null without Confidential Computing, and in a pool that has another one's. */
+  keyRotation: KeyRotation | null;
 }
 
 /** The first push that was pending when an error of its channel was found: it is likely the cause. */
@@ -242,7 +244,7 @@ export function channelPoolAdd(
   entries: number,
   firstValue: number,
 ): number {
-  const pool: ChannelPool = { poolType, engine, channels: [] };
+  const pool: ChannelPool = { poolType, engine, channels: [], keyRotation: null };
   manager.pools.push(pool);
   for (let i = 0; i < channels; i++) addChannel(manager, pool, entries, firstValue);
   return manager.pools.length - 1;
@@ -344,11 +346,17 @@ export function channelReserveGpuToGpu(m: Model, gpu: number, peer: number): Cha
   return channelReserveInPool(m, manager.pools[pool === -1 ? manager.poolForType[CHANNEL_TYPE_GPU_TO_GPU] : pool]);
 }
 
+function rotateKeyIfPending(m: Model, pool: ChannelPool): number {
+  if (pool.keyRotation === null || m.res.confComputing === null) return NV_OK;
+  return m.res.confComputing.rotateKeyIfPending(m, pool);
+}
+
 /**
  * The first channel with room, from index 0: the next one is used only while those before it are full. With all of them
  * full the thread updates their progress, which runs callbacks, and polls until one has room.
  */
 function channelReserveInPool(m: Model, pool: ChannelPool): Channel | null {
+  if (rotateKeyIfPending(m, pool) !== NV_OK) return null;
   const channels = pool.channels;
   for (let i = 0; i < channels.length; i++) {
     if (tryClaim(m, channels[i], 1)) return channels[i];
@@ -367,6 +375,8 @@ function channelReserveInPool(m: Model, pool: ChannelPool): Channel | null {
 /** Reserves `count` entries on one channel, polling while it is full; returns a driver status (uvm_channel_reserve). */
 export function channelReserve(m: Model, channel: Channel, count: number): number {
   assert(count < channel.numGpfifoEntries, 'more entries than a channel has');
+  const rotated = rotateKeyIfPending(m, channelManagerGet(m, channel).pools[channel.pool]);
+  if (rotated !== NV_OK) return rotated;
   if (tryClaim(m, channel, count)) return NV_OK;
   const since = m.k.now;
   for (;;) {

@@ -29,6 +29,7 @@ import {
   pickCes,
 } from './channel.ts';
 import { createDmaBufferPool } from './conf_computing.ts';
+import { createPoolKeys, KEY_ROTATION_LOWER_THRESHOLD } from './conf_computing_key_rotation.ts';
 import type { ConfComputing } from './conf_computing_types.ts';
 import { createPush, PUSH_MAX_CONCURRENT_PUSHES, PUSH_SLOT_STATIC } from './pushbuffer.ts';
 
@@ -56,6 +57,9 @@ function createConfComputing(manager: ChannelManager): ConfComputing {
       decryptUsed: 0,
       decryptRotations: 0,
     })),
+    keyRotationEnabled: false,
+    keyRotationThreshold: KEY_ROTATION_LOWER_THRESHOLD,
+    rmBusyCalls: 0,
     dma: createDmaBufferPool(),
     wlcPush: createPush(PUSH_SLOT_STATIC),
     lcicPush: createPush(PUSH_SLOT_STATIC),
@@ -69,6 +73,7 @@ function createConfComputing(manager: ChannelManager): ConfComputing {
       gpuEncryptions: 0,
       gpuEncryptedBytes: 0,
       ivRotations: 0,
+      keyRotations: 0,
     },
   };
 }
@@ -107,6 +112,7 @@ export function createConfComputingChannelManager(gpu: number, options: ChannelM
   forType[CHANNEL_TYPE_LCIC] = lcic;
   for (const channel of manager.channels) channel.pushLock = PUSH_LOCK_FREE;
   manager.confComputing = createConfComputing(manager);
+  createPoolKeys(manager);
   return manager;
 }
 

@@ -25,6 +25,7 @@ import {
   type Channel,
   channelGet,
   channelManagerGet,
+  channelRelease,
   channelReserveType,
   channelUnlockForPush,
   channelWait,
@@ -37,11 +38,12 @@ import {
   logGpuEncryption,
   maybeRotateChannelIvs,
 } from './conf_computing.ts';
+import { channelPoolRotateKeyIfPending } from './conf_computing_key_rotation.ts';
 import {
   type AeadCipher,
   type ConfComputingResources,
-  LAUNCH_CHANNEL_FAILED,
   type Launch,
+  launchChannelFailed,
 } from './conf_computing_types.ts';
 import { globalSetFatalError } from './gpu_semaphore.ts';
 import {
@@ -55,7 +57,7 @@ import {
 } from './push.ts';
 import { SECURE_PAYLOAD_BYTES, secureEncryptPushBytes } from './push_bytes.ts';
 import { pushReset } from './pushbuffer.ts';
-import { NV_ERR_RC_ERROR } from './status.ts';
+import { NV_ERR_RC_ERROR, NV_OK } from './status.ts';
 import { trackerWaitForEntry } from './tracker.ts';
 
 /** Bytes of a WLC push, to which shorter ones are padded (UVM_MAX_WLC_PUSH_SIZE). */
@@ -83,7 +85,8 @@ const LCIC_METHODS = 7;
 
 /** Hooks of a machine with Confidential Computing. `aead` is null where no contents are kept. */
 export function createConfComputingResources(aead: AeadCipher | null): ConfComputingResources {
-  return { aead, bounceWritten: null, beginPush, encryptPush, launch, engineFailed };
+  const rotateKeyIfPending = channelPoolRotateKeyIfPending;
+  return { aead, bounceWritten: null, rotateKeyIfPending, beginPush, encryptPush, launch, engineFailed };
 }
 
 /** The channel's engine met a tag that does not fit: an error of the channel, which ends the driver. */
@@ -95,15 +98,18 @@ function engineFailed(m: Model): void {
 function beginPush(m: Model, channel: Channel): number {
   const manager = channelManagerGet(m, channel);
   const { wlcReady } = confComputingOf(manager);
-  maybeRotateChannelIvs(m, channel);
+  let status = maybeRotateChannelIvs(m, channel);
+  if (status !== NV_OK) return launchChannelFailed(status);
   const { poolType } = manager.pools[channel.pool];
   if (poolType === CHANNEL_POOL_TYPE_SEC2) return CHANNEL_NONE;
   assert(!wlcReady || poolType < CHANNEL_POOL_TYPE_WLC, 'channels that launch take no pushes of others');
   const launcher = channelReserveType(m, channel.gpu, wlcReady ? CHANNEL_TYPE_WLC : CHANNEL_TYPE_SEC2);
-  if (launcher === null) return LAUNCH_CHANNEL_FAILED;
-  maybeRotateChannelIvs(m, launcher);
-  if (wlcReady) maybeRotateChannelIvs(m, channelWlcGetPairedLcic(manager, launcher));
-  return launcher.id;
+  if (launcher === null) return launchChannelFailed(m.globalStatus);
+  status = maybeRotateChannelIvs(m, launcher);
+  if (wlcReady && status === NV_OK) status = maybeRotateChannelIvs(m, channelWlcGetPairedLcic(manager, launcher));
+  if (status === NV_OK) return launcher.id;
+  channelRelease(launcher, 1);
+  return launchChannelFailed(status);
 }
 
 /** encrypt_push, and the encryption of the payload that its release of the tracking semaphore brings along. */

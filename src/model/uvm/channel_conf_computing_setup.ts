@@ -7,7 +7,6 @@
  * A GPFIFO entry without a push (the base of the pushbuffer's segment) is launched but takes no place in the ring.
  */
 import { assert } from '../../base/assert.ts';
-import { secureKey } from '../gpu/secure_copy.ts';
 import type { Model } from '../state.ts';
 import {
   CHANNEL_POOL_TYPE_CE,
@@ -28,6 +27,7 @@ import {
   submitControl,
 } from './channel_conf_computing_launch.ts';
 import { confComputingOf, dmaBufferAlloc } from './conf_computing.ts';
+import { channelKey, keyRotationEnable } from './conf_computing_key_rotation.ts';
 import { PURPOSE_CHANNEL_INIT, PURPOSE_CHANNEL_SCHEDULE, pushBeginOnReservedChannel, pushEndAndWait } from './push.ts';
 
 /** SET_OBJECT of the engine and of the host. */
@@ -72,7 +72,7 @@ export function confComputingSetup(m: Model, gpu: number): void {
   const manager = m.gpus[gpu].channelManager;
   const conf = confComputingOf(manager);
   for (const channel of manager.channels) {
-    const key = secureKey(gpu, channel.pool);
+    const key = channelKey(m, channel);
     manager.host.channels[channel.index].secure = { channel: channel.id, key, toGpuIv: 0, toCpuIv: 0 };
   }
   const [sec2, wlc, lcic] = [conf.sec2Pool, conf.wlcPool, conf.lcicPool].map((pool) => manager.pools[pool].channels);
@@ -83,6 +83,7 @@ export function confComputingSetup(m: Model, gpu: number): void {
     if (pool.poolType !== CHANNEL_POOL_TYPE_CE) continue;
     for (const channel of pool.channels) channelInit(m, channel);
   }
+  keyRotationEnable(m, gpu, true);
   // The VA space takes one for the day when the GPU is unregistered (uvm_va_space_register_gpu).
   dmaBufferAlloc(m, gpu, null);
 }

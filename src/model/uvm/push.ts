@@ -63,7 +63,7 @@ import {
   GPFIFO_WORDS,
   type PushCallback,
 } from './channel.ts';
-import { LAUNCH_CHANNEL_FAILED } from './conf_computing_types.ts';
+import { launchChannelStatus } from './conf_computing_types.ts';
 import { CPU_ID } from './processors.ts';
 import {
   COPY_BYTES,
@@ -204,7 +204,7 @@ export function pushBeginOnReservedChannel(m: Model, channel: Channel, type: num
   const manager = m.gpus[channel.gpu].channelManager;
   const confComputing = manager.confComputing === null ? null : m.res.confComputing;
   const launchChannel = confComputing === null ? CHANNEL_NONE : confComputing.beginPush(m, channel);
-  let status = launchChannel === LAUNCH_CHANNEL_FAILED ? m.globalStatus : NV_OK;
+  let status = launchChannelStatus(launchChannel);
   if (status === NV_OK && !pushbufferHasSpace(manager.pushbuffer)) status = channelManagerWaitForSpace(m, channel.gpu);
   if (status !== NV_OK) {
     channelRelease(channel, 1);

@@ -21,6 +21,7 @@ import {
   dmaBufferFree,
   logGpuEncryption,
 } from './conf_computing.ts';
+import { channelKeyVersion } from './conf_computing_key_rotation.ts';
 import { globalSetFatalError } from './gpu_semaphore.ts';
 import { CPU_ID } from './processors.ts';
 import {
@@ -82,6 +83,7 @@ export function secureCopyPages(
       counts.pagesToGpu++;
     } else {
       dma.buffers[buffer].decryptIv[page] = logGpuEncryption(m, channel, PAGE_SIZE);
+      dma.buffers[buffer].keyVersion[page] = channelKeyVersion(m, channel);
       copy.encrypted.push(page);
       counts.pagesToCpu++;
     }
@@ -106,9 +108,9 @@ export function secureCopyFinish(m: Model, copy: SecureBlockCopy, startPage: num
 function decryptPages(m: Model, copy: SecureBlockCopy, startPage: number): number {
   const { push, gpuId, buffer } = copy;
   const channel = channelGet(m, push.channel);
-  const { decryptIv } = confComputingOf(m.gpus[gpuId - 1].channelManager).dma.buffers[buffer];
+  const { decryptIv, keyVersion } = confComputingOf(m.gpus[gpuId - 1].channelManager).dma.buffers[buffer];
   for (const page of copy.encrypted) {
-    const { status, plain } = cpuDecrypt(m, channel, buffer, page, decryptIv[page], PAGE_SIZE);
+    const { status, plain } = cpuDecrypt(m, channel, buffer, page, decryptIv[page], keyVersion[page], PAGE_SIZE);
     if (status !== NV_OK) {
       globalSetFatalError(m, status);
       return status;
@@ -140,10 +142,11 @@ export function secureReadToCpu(
   }
   const channel = channelGet(m, push.channel);
   const iv = logGpuEncryption(m, channel, part.length);
+  const keyVersion = channelKeyVersion(m, channel);
   pushSecureCopy(m, push, false, gpuId, page, offset, part.length, buffer, 0);
   let status = pushEndAndWait(m, push);
   if (status === NV_OK) {
-    const decrypted = cpuDecrypt(m, channel, buffer, 0, iv, part.length);
+    const decrypted = cpuDecrypt(m, channel, buffer, 0, iv, keyVersion, part.length);
     status = decrypted.status;
     if (decrypted.plain !== null) part.set(decrypted.plain);
   }
