@@ -12,8 +12,8 @@
  * With Confidential Computing the pools are made in channel_conf_computing.ts, and a reservation locks its channel
  * until the push ends.
  *
- * Left out: CE_PROXY pools, CONTROL entries and the pushes of channel_init without Confidential Computing (tracking
- * values begin at 1), suspending peer copies, the properties of copy engines (all count as equal, so engines are chosen
+ * Left out: CE_PROXY pools, the control entries and pushes of channel_init without Confidential Computing (tracking
+ * values begin at 1, at entry 0), suspending peer copies, the properties of copy engines (all count as equal, so engines are chosen
  * by use and index alone), freeing a manager. Errors of a channel (RC, ECC) are found where the driver
  * looks for them (uvm_channel_check_errors); a GPU has none but those of channel_inject.ts.
  */
@@ -87,6 +87,7 @@ export const CHANNEL_NUM_GPFIFO_ENTRIES_DEFAULT = 1024;
 
 /** Kinds of GPFIFO entries. */
 export const GPFIFO_ENTRY_NORMAL = 0;
+export const GPFIFO_ENTRY_CONTROL = 1;
 
 /** No channel: such a tracker entry counts as complete. */
 export const CHANNEL_NONE = -1;
@@ -521,7 +522,9 @@ function updateProgress(m: Model, channel: Channel, max: number): number {
     }
     const span = entries[at + GPFIFO_SPAN];
     if (span !== SPAN_NONE) pushbufferMarkCompleted(manager.pushbuffer, span);
-    if (m.res.pushWatch !== null) m.res.pushWatch.collected(m, channel.id, value, onComplete !== -1);
+    if (m.res.pushWatch !== null && entries[at + GPFIFO_KIND] === GPFIFO_ENTRY_NORMAL) {
+      m.res.pushWatch.collected(m, channel.id, value, onComplete !== -1);
+    }
   }
   return (channel.cpuPut - channel.gpuGet) & mask;
 }
@@ -599,9 +602,10 @@ export function channelRecentPushes(m: Model, id: number, count: number): PushRe
   const records: PushRecord[] = [];
   for (let back = 1; back <= mask && records.length < count; back++) {
     const at = ((channel.cpuPut - back) & mask) * GPFIFO_WORDS;
+    if (entries[at + GPFIFO_KIND] === GPFIFO_ENTRY_CONTROL) continue;
     const value = entries[at + GPFIFO_TRACKING_VALUE];
     // An entry that was never written, or the whole ring of a channel that was never used.
-    if (!(value > 0) || value !== trackingSem.queuedValue + 1 - back) break;
+    if (!(value > 0) || value !== trackingSem.queuedValue - records.length) break;
     records.push({
       channel: id,
       value,

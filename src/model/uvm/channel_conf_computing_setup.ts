@@ -3,29 +3,20 @@
  *
  * Functions: channel_init, setup_wlc_schedule, setup_lcic_schedule, channel_manager_setup_wlc_lcic, and the order of
  * channel_manager_create_pools: SEC2, WLC, LCIC, their schedules through SEC2, and then copy engines through WLC.
- *
- * A GPFIFO entry without a push (the base of the pushbuffer's segment) is launched but takes no place in the ring.
  */
 import { assert } from '../../base/assert.ts';
 import type { Model } from '../state.ts';
 import {
   CHANNEL_POOL_TYPE_CE,
-  CHANNEL_POOL_TYPE_SEC2,
   CHANNEL_TYPE_ANY,
   CHANNEL_TYPE_SEC2,
   type Channel,
   channelAvailableGpfifoEntries,
-  channelManagerGet,
   channelReserve,
   channelUpdateProgress,
 } from './channel.ts';
-import {
-  LCIC_PUSH_BYTES,
-  reserveAtSetup,
-  SEC2_WRITE_BYTES,
-  sec2Push,
-  submitControl,
-} from './channel_conf_computing_launch.ts';
+import { LCIC_PUSH_BYTES, reserveAtSetup, SEC2_WRITE_BYTES, sec2Push } from './channel_conf_computing_launch.ts';
+import { writeCtrlGpfifo } from './channel_control.ts';
 import { confComputingOf, dmaBufferAlloc } from './conf_computing.ts';
 import { channelKey, keyRotationEnable } from './conf_computing_key_rotation.ts';
 import { PURPOSE_CHANNEL_INIT, PURPOSE_CHANNEL_SCHEDULE, pushBeginOnReservedChannel, pushEndAndWait } from './push.ts';
@@ -36,20 +27,19 @@ const INIT_METHODS = 2;
 const WLC_DECRYPT_PUSH_BYTES = 64;
 const GPFIFO_ENTRY_BYTES = 8;
 
-/** channel_init: the first push of a channel. */
+/** channel_init: the base of the pushbuffer's segment, and the first push of a channel. */
 function channelInit(m: Model, channel: Channel): void {
-  channelReserve(m, channel, 1);
-  const { poolType } = channelManagerGet(m, channel).pools[channel.pool];
-  if (poolType !== CHANNEL_POOL_TYPE_SEC2) submitControl(m, channel.gpu);
+  channelReserve(m, channel, 2);
+  writeCtrlGpfifo(m, channel);
   const push = pushBeginOnReservedChannel(m, channel, CHANNEL_TYPE_ANY, PURPOSE_CHANNEL_INIT);
   push.methods += INIT_METHODS;
   push.duration += m.cost.memopsBase;
   pushEndAndWait(m, push);
-  channelUpdateProgress(m, channel.id);
 }
 
-/** Takes all entries but `left` for good. */
-function blockEntries(channel: Channel, left: number): void {
+/** Collects what set-up has left in the ring, and takes all entries but `left` for good. */
+function blockEntries(m: Model, channel: Channel, left: number): void {
+  channelUpdateProgress(m, channel.id);
   const count = channel.numGpfifoEntries - 1 - left;
   assert(channelAvailableGpfifoEntries(channel) >= count, 'a channel that launches has pushes of set-up pending');
   channel.currentGpfifoCount += count;
@@ -61,9 +51,9 @@ function uploadSchedule(m: Model, channel: Channel, pieces: readonly number[]): 
 
 /** setup_wlc_schedule, setup_lcic_schedule: one launch at a time is all that a pair can do. */
 function setupPair(m: Model, wlc: Channel, lcic: Channel): void {
-  blockEntries(wlc, 1);
+  blockEntries(m, wlc, 1);
   uploadSchedule(m, wlc, [WLC_DECRYPT_PUSH_BYTES, wlc.numGpfifoEntries * GPFIFO_ENTRY_BYTES, SEC2_WRITE_BYTES]);
-  blockEntries(lcic, 0);
+  blockEntries(m, lcic, 0);
   uploadSchedule(m, lcic, [LCIC_PUSH_BYTES, lcic.numGpfifoEntries * GPFIFO_ENTRY_BYTES]);
 }
 

@@ -115,6 +115,8 @@ export const PURPOSE_LAUNCH = 14;
 export const PURPOSE_LAUNCH_CONFIRM = 15;
 export const PURPOSE_CHANNEL_INIT = 16;
 export const PURPOSE_CHANNEL_SCHEDULE = 17;
+/** An entry without a push, and the empty push behind it. */
+export const PURPOSE_CONTROL = 18;
 
 /** Names by purpose, for reports. */
 export const PURPOSE_NAMES: readonly string[] = [
@@ -136,6 +138,7 @@ export const PURPOSE_NAMES: readonly string[] = [
   'launch confirmation',
   'channel set-up',
   'schedule of launches',
+  'control entry',
 ];
 
 /** Kinds of work in a push whose first method brings a base cost. */
