@@ -13,9 +13,9 @@
  * until the push ends.
  *
  * Left out: CE_PROXY pools, the control entries and pushes of channel_init without Confidential Computing (tracking
- * values begin at 1, at entry 0), suspending peer copies, the properties of copy engines (all count as equal, so engines are chosen
- * by use and index alone), freeing a manager. Errors of a channel (RC, ECC) are found where the driver
- * looks for them (uvm_channel_check_errors); a GPU has none but those of channel_inject.ts.
+ * values begin at 1, at entry 0), suspending peer copies, the properties of copy engines (all count as equal, and are
+ * chosen by use and index alone), freeing a manager. Errors of a channel (RC, ECC) are found where the driver looks for
+ * them (uvm_channel_check_errors); a GPU has none but those of channel_inject.ts.
  */
 import { assert } from '../../base/assert.ts';
 import {

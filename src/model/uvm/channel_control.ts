@@ -4,8 +4,9 @@
  *
  * Functions: write_ctrl_gpfifo, uvm_channel_write_ctrl_gpfifo.
  *
- * A control entry takes a place in the ring like a push. It has no tracking value of its own but that of the push behind
- * it, with which it is complete: so two entries are reserved, and an empty push follows. It costs the GPU no time.
+ * A control entry takes a place in the ring like a push. It has no tracking value of its own but that of the push
+ * behind it, with which it is complete: so two entries are reserved, and an empty push follows. It costs the GPU no
+ * time.
  */
 import { assert } from '../../base/assert.ts';
 import type { Model } from '../state.ts';
@@ -64,8 +65,8 @@ export function writeCtrlGpfifo(m: Model, channel: Channel): void {
 }
 
 /**
- * Puts a control entry on a channel, by id, and an empty push behind it; waits while the channel has no two entries left.
- * Returns a driver status (uvm_channel_write_ctrl_gpfifo).
+ * Puts a control entry on a channel, by id, and an empty push behind it; waits while the channel has no two entries
+ * left. Returns a driver status (uvm_channel_write_ctrl_gpfifo).
  */
 export function channelWriteCtrlGpfifo(m: Model, id: number): number {
   const channel = channelGet(m, id);

@@ -1,8 +1,8 @@
 /**
- * Faults of the hardware behind the channels of uvm_channel.c (driver 580.105.08), and whims of its resource manager, put
- * in by hand: the driver has code for them, and no recording shows them. An injection is plain data of the GPU's host
- * (gpu/host.ts) or of its channels, so a snapshot holds it; it concerns pushes ended later. Left out: what RM does to the
- * other channels of the TSG, and its recovery.
+ * Faults of the hardware behind the channels of uvm_channel.c (driver 580.105.08), and whims of its resource manager,
+ * put in by hand: the driver has code for them, and no recording shows them. An injection is plain data of the GPU's
+ * host (gpu/host.ts) or of its channels, so a snapshot holds it; it concerns pushes ended later. Left out: what RM does
+ * to the other channels of the TSG, and its recovery.
  *
  * What becomes of it is the driver's affair: uvm_channel_check_errors finds an error of a channel where something waits
  * for it, uvm_gpu_check_ecc_error one of the memory after a copy to the CPU; ChannelManager.fatalEntry and

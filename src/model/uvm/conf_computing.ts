@@ -2,12 +2,12 @@
  * Models uvm_conf_computing.c (driver 580.105.08): IVs of channels, encryption on the CPU, staging buffers.
  *
  * Functions: uvm_conf_computing_dma_buffer_alloc, _dma_buffer_free, dma_buffer_pool_expand_locked,
- * uvm_conf_computing_acquire_encryption_iv, _log_gpu_encryption, _cpu_encrypt, _cpu_decrypt, _maybe_rotate_channel_ivs,
- * _retry_busy, _rotate_channel_ivs_below_limit, and as much of the resource manager's CSL as they call: counting IVs and
- * giving new ones. Keys are in conf_computing_key_rotation.ts.
+ * uvm_conf_computing_acquire_encryption_iv, _log_gpu_encryption, _cpu_encrypt, _cpu_decrypt,
+ * _rotate_channel_ivs_below_limit, _maybe_rotate_channel_ivs, _retry_busy, and as much of the resource manager's CSL
+ * as they call: counting IVs and giving new ones. Keys are in conf_computing_key_rotation.ts.
  *
- * The CPU pays the cost of a copied page for each 4 KiB that it encrypts or decrypts. Left out: encrypted fault buffers,
- * running out of memory for staging buffers.
+ * The CPU pays the cost of a copied page for each 4 KiB that it encrypts or decrypts. Left out: encrypted fault
+ * buffers, running out of memory for staging buffers.
  */
 import { assert } from '../../base/assert.ts';
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../../base/units.ts';
@@ -121,15 +121,15 @@ export function channelRemainingDecryptions(m: Model, channel: Channel): number 
 
 /**
  * Gives a channel new IVs where no more than the limit are left, once all of its pushes are done. Returns a driver
- * status. The channel has no open push but the caller's. A resource manager that is busy is no error, unless what is left
- * may be too little for a push (uvm_conf_computing_maybe_rotate_channel_ivs).
+ * status. The channel has no open push but the caller's. A resource manager that is busy is no error, unless what is
+ * left may be too little for a push (uvm_conf_computing_maybe_rotate_channel_ivs).
  */
 export function maybeRotateChannelIvs(m: Model, channel: Channel): number {
   const status = rotateChannelIvsBelowLimit(m, channel, m.params.uvm_conf_computing_channel_iv_rotation_limit);
   return status === NV_ERR_STATE_IN_USE ? NV_OK : status;
 }
 
-/** The same, trying again while the resource manager is busy (uvm_conf_computing_maybe_rotate_channel_ivs_retry_busy). */
+/** The same, again and again while the resource manager is busy (maybe_rotate_channel_ivs_retry_busy). */
 export function maybeRotateChannelIvsRetryBusy(m: Model, channel: Channel): number {
   for (;;) {
     const status = rotateChannelIvsBelowLimit(m, channel, m.params.uvm_conf_computing_channel_iv_rotation_limit);

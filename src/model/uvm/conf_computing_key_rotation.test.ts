@@ -226,7 +226,7 @@ describe('data', () => {
     expect(channelKeyVersion(m, channelsOf(m, C2G)[0])).toBe(10);
   });
 
-  /** A page that the GPU encrypted before `rotations` rotations of its key: the status of its decryption, and its bytes. */
+  /** A page that the GPU encrypted before `rotations` rotations of its key: its decryption's status, and its bytes. */
   function decryptedAfter(rotations: number, before = 0): { status: number; same: boolean } {
     const m = atRest();
     const there = Uint8Array.from({ length: 4096 }, (_, i) => (i * 11) & 0xff);

@@ -7,15 +7,16 @@
  * nvUvmInterfaceCslRotateKey, and the 16 keys that a CSL context keeps (ccsl.c).
  *
  * Whoever reserves a channel of a pool rotates the pool's key first if that is pending: all channels of the pool are
- * reserved, and waited for, and then both sides have the new key and count their messages from 0 again. The rotations of
- * IVs go on being counted. The key of the LCIC pool is the WLC pool's, as both run on one engine; SEC2's is never
+ * reserved, and waited for, and then both sides have the new key and count their messages from 0 again. The rotations
+ * of IVs go on being counted. The key of the LCIC pool is the WLC pool's, as both run on one engine; SEC2's is never
  * rotated, as the resource manager uses it too.
  *
- * Pending is what the resource manager's notifier says (rmInjectKeyRotation of channel_inject.ts stands for it); with the
- * driver's tests on (`uvm_enable_builtin_tests`), what the engine has encrypted or decrypted since the last rotation.
+ * Pending is what the resource manager's notifier says (rmInjectKeyRotation of channel_inject.ts stands for it); with
+ * the driver's tests on (`uvm_enable_builtin_tests`), what the engine has encrypted or decrypted since the last
+ * rotation.
  *
  * Left out: the resource manager's own thresholds, at which it notifies; the time that it takes; its errors other than
- * that it is busy; an engine that launches and copies, on which it could not rotate: pools have keys of their own there.
+ * that it is busy; an engine that launches and copies, on which it could not rotate: there pools have their own keys.
  */
 import { assert } from '../../base/assert.ts';
 import { secureKey } from '../gpu/secure_copy.ts';
@@ -73,8 +74,8 @@ export function channelKeyVersion(m: Model, channel: Channel): number {
 }
 
 /**
- * A channel's key of a version, the present one if it is not named. As in a CSL context, one that is 16 versions old has
- * been overwritten, and the answer is a newer one, with which no tag fits.
+ * A channel's key of a version, the present one if it is not named. As in a CSL context, one that is 16 versions old
+ * has been overwritten, and the answer is a newer one, with which no tag fits.
  */
 export function channelKey(m: Model, channel: Channel, version = channelKeyVersion(m, channel)): Uint8Array {
   return keysOf(channelManagerGet(m, channel), channel).keys[version % KEY_VERSIONS_KEPT];
