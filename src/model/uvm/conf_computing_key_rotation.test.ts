@@ -4,6 +4,7 @@ import {
   type ConfComputingModelOptions,
   createConfComputingModel,
 } from '../../../test/support/conf_computing_model.ts';
+import type { Contents } from '../gpu/contents.ts';
 import { secureKey } from '../gpu/secure_copy.ts';
 import type { Model } from '../state.ts';
 import {
@@ -45,6 +46,7 @@ import {
   KEY_VERSIONS_KEPT,
   keyRotationEnable,
 } from './conf_computing_key_rotation.ts';
+import { CPU_ID } from './processors.ts';
 import {
   PURPOSE_TEST,
   type Push,
@@ -63,7 +65,13 @@ import {
   NV_OK,
 } from './status.ts';
 import { createTracker } from './tracker.ts';
-import { secureReadToCpu, secureWriteFromCpu } from './va_block_conf_computing.ts';
+import {
+  secureCopyBegin,
+  secureCopyFinish,
+  secureCopyPages,
+  secureReadToCpu,
+  secureWriteFromCpu,
+} from './va_block_conf_computing.ts';
 
 const ALL = 0xffffffff;
 const C2G = CHANNEL_TYPE_CPU_TO_GPU;
@@ -243,6 +251,27 @@ describe('data', () => {
     const { status, plain } = cpuDecrypt(m, channel, buffer, 0, iv, version, 4096);
     return { status, same: String(plain) === String(there) };
   }
+
+  it('of a block that the GPU encrypted before 8 rotations arrives on the CPU, page by page', () => {
+    const m = atRest();
+    const { pages } = m.contents as Contents;
+    for (const page of [512, 515]) {
+      const words = Uint32Array.from({ length: 1024 }, (_, i) => page * i);
+      secureWriteFromCpu(m, 1, page, 0, new Uint8Array(words.buffer), createTracker());
+    }
+    for (const [page, rotations] of [
+      [0, 3],
+      [3, 8],
+    ]) {
+      const copy = secureCopyBegin(m, createTracker(), CPU_ID, 1);
+      secureCopyPages(m, copy, 512, page, page + 1);
+      pushEnd(m, copy.push);
+      for (let i = 0; i < rotations; i++) expect(channelPoolRotateKey(m, 0, poolOf(m, G2C))).toBe(NV_OK);
+      expect(secureCopyFinish(m, copy, 512)).toBe(NV_OK);
+    }
+    for (const page of [512, 515]) expect(pages[CPU_ID].get(page)).toEqual(pages[1].get(page));
+    expect(pages[CPU_ID].get(515)?.[7]).toBe(515 * 7);
+  });
 
   it('that was encrypted before 8 rotations still decrypts, and before 15, but not before 16', () => {
     for (const before of [0, 13]) {
