@@ -8,7 +8,7 @@ import type { Trace } from '../trace/store/trace_events.ts';
 import type { BlockRows } from './block_rows.ts';
 import { HistoryBuilder, type PageHistory } from './page_history.ts';
 import type { Places } from './places.ts';
-import { oneClock, rowBegin, rowEnd } from './row_times.ts';
+import { rowEnd } from './row_times.ts';
 import { sortedOrder } from './sort_rows.ts';
 
 /** `none`, the processors of the trace, `several`. */
@@ -42,7 +42,6 @@ export function inferPages(
   processors: readonly string[],
 ): PageHistory {
   const { arrays: a, words } = trace.columns;
-  const one = oneClock(trace);
   const residents = residentWords(processors);
   const several = residents.length - 1;
   const codes = (list: readonly string[]) => Uint8Array.from(list, (word) => Math.max(0, residents.indexOf(word)));
@@ -65,7 +64,7 @@ export function inferPages(
         const row = rows[at];
         const rule = rules[a.kind[row]];
         if (rule === LEAVES) continue;
-        const begin = rowBegin(trace, row, one);
+        const begin = blockRows.timeAt(at);
         times[n] = rule === TO_DST ? rowEnd(trace, row, begin) : begin;
         changing[n++] = row;
       }

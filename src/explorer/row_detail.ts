@@ -4,7 +4,7 @@ import { wordAt } from '../trace/store/trace_columns.ts';
 import { type ColumnKey, TRACE_COLUMNS } from '../trace/store/trace_schema.ts';
 import type { RowDetail } from './api.ts';
 import { MIGRATION } from './places.ts';
-import { oneClock, rowBegin, rowEnd } from './row_times.ts';
+import { rowEnd } from './row_times.ts';
 import type { TraceIndex } from './trace_index.ts';
 
 /** Columns in the order in which they should be read; the others follow in the order of the file. */
@@ -122,7 +122,7 @@ function relatedMigration(index: TraceIndex, row: number): RowDetail['related'] 
   const { arrays: a, words } = trace.columns;
   const place = placeOfRow(index, row);
   if (place === null) return [];
-  const begin = rowBegin(trace, row, oneClock(trace));
+  const begin = index.begins[row];
   const rows = index.blockRows();
   const block = index.places.list[place.allocation].firstBlock + place.block;
   let seen = 0;
@@ -165,7 +165,7 @@ export function rowDetail(index: TraceIndex, row: number): RowDetail {
     throw new RangeError(`row ${row}; the trace has rows 0 to ${trace.columns.count - 1}`);
   }
   const kind = wordAt(trace.columns, 'kind', row);
-  const begin = rowBegin(trace, row, oneClock(trace));
+  const begin = index.begins[row];
   const fault = index.faultOf(row);
   const related = fault !== null ? relatedToFault(index, row) : kind === 'push' ? relatedToPush(index, row) : [];
   return {

@@ -5,15 +5,13 @@
  */
 import type { Trace } from '../trace/store/trace_events.ts';
 
-/** True where times of a GPU lie on the axis of `time`. */
-export function oneClock(trace: Trace): boolean {
-  return trace.info.clock === 'virtual';
-}
-
-/** Begin of a row; NaN where it has no time. */
-export function rowBegin({ columns }: Trace, row: number, one: boolean): number {
-  const gpu = columns.arrays.gpuTime[row];
-  return one && !Number.isNaN(gpu) ? gpu : columns.arrays.time[row];
+/** Begin of each row; NaN for one without a time. The array may be one of the trace's own. */
+export function rowBegins({ info, columns }: Trace): Float64Array {
+  const { time, gpuTime } = columns.arrays;
+  if (info.clock !== 'virtual') return time;
+  const begins = gpuTime.slice();
+  for (let i = 0; i < begins.length; i++) if (Number.isNaN(begins[i])) begins[i] = time[i];
+  return begins;
 }
 
 /** End of a row, not before its begin. */
