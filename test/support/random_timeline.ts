@@ -60,7 +60,7 @@ function randomEvent(p: Prng, step: number, batch: number, options: Required<Tim
       const times = { begin: time, end: time + length + 3, gpuBegin: gpuTime, gpuEnd: gpuTime + length };
       return {
         event: 'migration',
-        cause: pick(p, ['replayableFault', 'prefetch'] as const),
+        cause: pick(p, ['coherence', 'prefetch'] as const),
         ...pair,
         ...place,
         bytes,
