@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { executeRun } from '../analysis/execute.ts';
 import { loadMachines, packageRoot } from '../analysis/machines.ts';
 import { traceOfRun } from '../analysis/trace_of_run.ts';
-import { pageResidentProcessors } from '../model/uvm/va_block.ts';
+import { pageAuthorizedProcessors, pageResidentProcessors } from '../model/uvm/va_block.ts';
+import type { VaBlock } from '../model/uvm/va_block_types.ts';
+import { PROT_READ_ONLY } from '../model/uvm/va_block_types.ts';
 import type { Run } from '../scenario/runner.ts';
 import { createPushLog } from '../trace/push_log.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
@@ -47,15 +49,15 @@ function run(json: Json): { run: Run; trace: Trace } {
   };
 }
 
-/** For each page of an allocation the processors on which the model has it, as bits; 0 where it was never touched. */
-function modelPages({ m, scenario }: Run, allocation: number): number[] {
+/** For each page of an allocation what `ask` says, processors as bits; 0 where it was never touched. */
+function modelPages({ m, scenario }: Run, allocation: number, ask: (block: VaBlock, page: number) => number): number[] {
   const { firstPage, pages } = scenario.allocations[allocation];
   const out = new Array<number>(pages).fill(0);
-  for (const block of m.vaSpace.blocks) {
+  for (const block of m.vaSpaces.flatMap((space) => space.ranges.flatMap((range) => range.blocks))) {
     if (block === null || block.dead) continue;
     for (let page = 0; page < block.n; page++) {
       const at = block.startPage + page - firstPage;
-      if (at >= 0 && at < pages) out[at] = pageResidentProcessors(block, page);
+      if (at >= 0 && at < pages) out[at] = ask(block, page);
     }
   }
   return out;
@@ -81,7 +83,10 @@ describe('pages of a run of the model', () => {
         // What happens between the end of a step and the next begin belongs to the step.
         const time = count < steps.length ? steps[count].begin : Number.MAX_SAFE_INTEGER;
         for (const [allocation, { blocks }] of index.places.list.entries()) {
-          const wanted = modelPages(prefix, allocation);
+          const wanted = modelPages(prefix, allocation, pageResidentProcessors);
+          const mappings = modelPages(prefix, allocation, (its, page) =>
+            pageAuthorizedProcessors(its, page, PROT_READ_ONLY),
+          );
           for (let block = 0; block < blocks; block++) {
             const detail = blockAt(index, allocation, block, time);
             expect(detail.known).toBe('exact');
@@ -91,6 +96,14 @@ describe('pages of a run of the model', () => {
               if (bits !== 0) resident++;
               if (got === 'several') expect(bitCount(bits)).toBeGreaterThan(1);
               else expect([allocation, block, page, count, got]).toEqual([allocation, block, page, count, bits]);
+              const maps = mappings[block * 512 + page];
+              expect([allocation, block, page, count, detail.mapped?.[page]]).toEqual([
+                allocation,
+                block,
+                page,
+                count,
+                maps,
+              ]);
             }
           }
         }
