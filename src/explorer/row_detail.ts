@@ -4,7 +4,7 @@ import { type TraceColumns, wordAt } from '../trace/store/trace_columns.ts';
 import { type ColumnKey, TRACE_COLUMNS } from '../trace/store/trace_schema.ts';
 import type { RowDetail } from './api.ts';
 import { MIGRATION } from './places.ts';
-import { rowBegin, rowEnd, timeAxis } from './row_times.ts';
+import { rowEnd } from './row_times.ts';
 import type { TraceIndex } from './trace_index.ts';
 
 /** Columns in the order in which they should be read; the others follow in the order of the file. */
@@ -126,7 +126,7 @@ function relatedMigration(index: TraceIndex, row: number): RowDetail['related'] 
   const { arrays: a, words } = trace.columns;
   const place = placeOfRow(index, row);
   if (place === null) return [];
-  const begin = rowBegin(trace, row, timeAxis(trace));
+  const begin = index.begins[row];
   const rows = index.blockRows();
   const block = index.places.list[place.allocation].firstBlock + place.block;
   let seen = 0;
@@ -169,7 +169,7 @@ export function rowDetail(index: TraceIndex, row: number): RowDetail {
     throw new RangeError(`row ${row}; the trace has rows 0 to ${trace.columns.count - 1}`);
   }
   const kind = wordAt(trace.columns, 'kind', row);
-  const begin = rowBegin(trace, row, timeAxis(trace));
+  const begin = index.begins[row];
   const fault = index.faultOf(row);
   const related = fault !== null ? relatedToFault(index, row) : kind === 'push' ? relatedToPush(index, row) : [];
   return {

@@ -1,7 +1,7 @@
 /**
- * Exports of Nsight Systems (`nsys export --type sqlite`) as traces, of which the unified memory is read: page faults of
- * CPU and GPUs, and migrations. Tables and columns are those of NVIDIA's documentation (docs/nsys.md says where, and what
- * it does not say).
+ * Exports of Nsight Systems (`nsys export --type sqlite`) as traces, of which the unified memory is read: page faults
+ * of CPU and GPUs, and migrations. Tables and columns are those of NVIDIA's documentation (docs/nsys.md says where, and
+ * what it does not say).
  */
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
