@@ -4,18 +4,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import sqlite from 'node-sqlite3-wasm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openTrace } from '../../analysis/open_trace.ts';
-import { wordAt } from '../store/trace_columns.ts';
-import type { Trace } from '../store/trace_events.ts';
-import { readTrace } from '../store/trace_reader.ts';
-import { saveTrace } from '../store/trace_writer.ts';
-import { importNsys } from './nsys.ts';
-import { openSqlite } from './sqlite_reader.ts';
+import { openTrace } from '../src/analysis/open_trace.ts';
+import { importNsys } from '../src/trace/import/nsys.ts';
+import { openSqlite } from '../src/trace/import/sqlite_reader.ts';
+import { wordAt } from '../src/trace/store/trace_columns.ts';
+import type { Trace } from '../src/trace/store/trace_events.ts';
+import { readTrace } from '../src/trace/store/trace_reader.ts';
+import { saveTrace } from '../src/trace/store/trace_writer.ts';
 
-const FIXTURE = readFileSync(
-  fileURLToPath(new URL('../../../test/fixtures/nsys-unified-memory.sql', import.meta.url)),
-  'utf8',
-);
+const FIXTURE = readFileSync(fileURLToPath(new URL('./fixtures/nsys-unified-memory.sql', import.meta.url)), 'utf8');
 let folder: string;
 let count = 0;
 
