@@ -163,7 +163,8 @@ function relatedToPush(index: TraceIndex, row: number): RowDetail['related'] {
 export function rowDetail(index: TraceIndex, row: number): RowDetail {
   const { trace } = index;
   if (!Number.isSafeInteger(row) || row < 0 || row >= trace.columns.count) {
-    throw new RangeError(`row ${row}; the trace has rows 0 to ${trace.columns.count - 1}`);
+    const { count } = trace.columns;
+    throw new RangeError(`row ${row}; the trace has ${count === 0 ? 'no rows' : `rows 0 to ${count - 1}`}`);
   }
   const kind = wordAt(trace.columns, 'kind', row);
   const begin = index.begins[row];
