@@ -47,7 +47,7 @@ function randomEvent(p: Prng, step: number, batch: number, options: Required<Tim
     { src: 'gpu0', dst: 'gpu1' },
   ]);
   const long = prngChance(p, 1, 30) ? options.until : 20;
-  switch (prngBelow(p, 14)) {
+  switch (prngBelow(p, 18)) {
     case 0:
     case 1:
       return { event: 'cpuFault', access: pick(p, ['read', 'write'] as const), ...place, time };
@@ -77,6 +77,12 @@ function randomEvent(p: Prng, step: number, batch: number, options: Required<Tim
       return { event: prngChance(p, 1, 2) ? 'throttlingStart' : 'throttlingEnd', processor: gpu, ...place, time };
     case 10:
       return { event: 'eviction', src: gpu, dst: 'cpu', ...place, causedBy: 0, bytes, time };
+    case 11:
+      return { event: 'mapRemote', cause: 'coherence', src: gpu, dst: 'cpu', ...place, bytes, time, gpuTime };
+    case 12: {
+      const what = { type: 'invalidPte', access: 'read', reason: 'invalidAddress' } as const;
+      return { event: 'fatalFault', processor: gpu, ...what, ...place, time };
+    }
     default: {
       const access = pick(p, ['read', 'write', 'prefetch'] as const);
       return { event: 'gpuFault', gpu, type: 'invalidPte', access, ...place, batch, time, gpuTime };

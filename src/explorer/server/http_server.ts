@@ -82,12 +82,15 @@ function pathOf(request: IncomingMessage): string {
 
 function checkSender(request: IncomingMessage, port: number): void {
   const hosts = hostsOf(port);
-  const { host = '', origin } = request.headers;
+  // As they were sent: where there are several, all of them.
+  const host = (request.headersDistinct['host'] ?? []).join();
+  const origins = request.headersDistinct['origin'] ?? [];
   if (!hosts.has(host.toLowerCase())) {
     throw new Refused(421, `Host ${host}: this server answers to ${[...hosts].join(', ')}`);
   }
-  if (origin !== undefined && ![...hosts].some((name) => origin.toLowerCase() === `http://${name}`)) {
-    throw new Refused(403, `Origin ${origin}: only the explorer's own page may ask`);
+  const own = [...hosts].map((name) => `http://${name}`);
+  if (origins.length > 1 || !origins.every((origin) => own.includes(origin.toLowerCase()))) {
+    throw new Refused(403, `Origin ${origins.join()}: only the explorer's own page may ask`);
   }
   // What browsers say of themselves, and no page can change.
   const site = request.headers['sec-fetch-site'] ?? 'none';
