@@ -34,7 +34,7 @@ export function syntheticTrace(rows) {
     ALLOCATIONS.map(({ name }) => name),
   );
   const accesses = all('access', ['read', 'write', 'prefetch']);
-  const causes = all('cause', ['replayableFault', 'prefetch', 'eviction', 'coherence']);
+  const causes = all('cause', ['coherence', 'prefetch', 'eviction']);
   const both = word('processors', 'cpu,gpu0');
   const type = word('type', 'invalidPte');
   let n = 0;

@@ -1,7 +1,7 @@
 /**
- * The model runs in a browser: bundles it for one, fails if anything of Node is needed, and loads the bundle where
- * neither process nor require nor Buffer exist. If test/browser-smoke.ts is there, its `smoke()` runs in that place
- * too: it imports from src/, returns a line of text to print, and throws when something is wrong.
+ * The model and the explorer run in a browser: bundles them for one, fails if anything of Node is needed, and loads the
+ * bundles where neither process nor require nor Buffer exist. If test/browser-smoke.ts is there, its `smoke()` runs in
+ * that place too: it imports from src/, resolves with a line of text to print, and rejects when something is wrong.
  */
 import { existsSync } from 'node:fs';
 import { createContext, runInContext } from 'node:vm';
@@ -65,12 +65,15 @@ try {
   await check('src/model/index.ts');
   if (existsSync(`${root}src/scenario/index.ts`)) await check('src/scenario/index.ts');
   if (existsSync(`${root}test/browser-smoke.ts`)) {
-    const said = runAlone(await bundle('test/browser-smoke.ts', 'iife', false), 'bundled.smoke()');
-    if (typeof said !== 'string' || said === '') throw new Error('test/browser-smoke.ts: smoke() returned no text');
+    const said = await runAlone(await bundle('test/browser-smoke.ts', 'iife', false), 'bundled.smoke()');
+    if (typeof said !== 'string' || said === '')
+      throw new Error('test/browser-smoke.ts: smoke() resolved with no text');
     console.log(`test/browser-smoke.ts: ${said}`);
   }
 } catch (error) {
   console.error(`The browser bundle fails: ${error instanceof Error ? error.message : error}`);
-  console.error('src/base, src/model and src/scenario must run in a browser: take Node values as parameters.');
+  console.error(
+    'src/base, src/model, src/scenario and src/explorer must run in a browser: take Node values as parameters.',
+  );
   process.exitCode = 1;
 }

@@ -1,6 +1,7 @@
 /** Run by scripts/check-browser-bundle.mjs where nothing of Node exists: a tiny history, held to its known faults. */
 import profileFile from '../profiles/h200-pcie5.json' with { type: 'json' };
 import { createModelDevice, createModelDriver, decode, encode, IOCTL } from '../src/device/index.ts';
+import { createLive, machinesOf } from '../src/explorer/live.ts';
 import { advanceRun, createSession, parseProfile, parseScenario } from '../src/scenario/index.ts';
 import { logEvents } from '../src/trace/log_events.ts';
 
@@ -14,8 +15,23 @@ const SCENARIO = {
   ],
 };
 
-/** Returns a line to print; throws when the run is not what it should be. */
-export function smoke(): string {
+/** The explorer over a live run: a picture, the map and a walk. */
+async function explore(): Promise<string> {
+  const live = createLive(machinesOf({ 'h200-pcie5': profileFile }), '0');
+  const id = await live.start(JSON.stringify(SCENARIO));
+  const [entry] = await live.traces();
+  if (entry?.state !== 'ready') throw new Error(`the live run is ${entry?.state}`);
+  const { begin, end, lanes, faults } = entry.summary;
+  for (const lane of lanes) await live.tile(id, lane.id, begin, end, 100);
+  const space = await live.space(id, end, end - begin);
+  if (space.known !== 'exact' || !(space.pages[2] >= 4)) throw new Error('the pages are not on the GPU');
+  const { steps } = await live.walk(id, faults);
+  if (!steps.some(({ title }) => title.startsWith('service_fault_batch'))) throw new Error('the walk has no service');
+  return `${lanes.length} lanes, a walk of ${steps.length} steps`;
+}
+
+/** Resolves with a line to print; rejects when the run is not what it should be. */
+export async function smoke(): Promise<string> {
   const profile = parseProfile(profileFile);
   const parsed = parseScenario(SCENARIO, { 'h200-pcie5': { gpus: profile.spec.gpus } });
   if (!parsed.ok) throw new Error(parsed.error);
@@ -32,5 +48,5 @@ export function smoke(): string {
   if (createModelDevice(createModelDriver(run.m)).pid <= 0) throw new Error('the device has no process');
   const { params } = IOCTL.VALIDATE_VA_RANGE;
   if (decode(params, encode(params, { base: 1n << 56n })).base !== 1n << 56n) throw new Error('an address was lost');
-  return `${events.length} events, ${run.m.k.now} ns of virtual time`;
+  return `${events.length} events, ${run.m.k.now} ns of virtual time; explorer: ${await explore()}`;
 }

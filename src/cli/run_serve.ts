@@ -18,19 +18,25 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 const PORT_MAX = 65535;
 
-export function shippedTraces(): TraceFile[] {
+function shippedTraces(): TraceFile[] {
   return SHIPPED.map((path) => ({ path: join(packageRoot(), path) }));
 }
 
-/** The built page. Throws UsageError where it was not built. */
-export function pageFiles(folder = join(packageRoot(), 'dist', 'web')): PageFiles {
+/** Where the build puts the page. */
+function builtPage(): string {
+  return join(packageRoot(), 'dist', 'web');
+}
+
+/** The files of a built page, which lie in one folder. Throws UsageError where there is none. */
+export function pageFiles(folder: string): PageFiles {
   if (!existsSync(join(folder, 'index.html'))) {
     throw new UsageError('the page of the explorer was not built; run: npm run build');
   }
   const files = new Map<string, { type: string; bytes: Uint8Array }>();
-  for (const name of readdirSync(folder)) {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const { name } = entry;
     const type = TYPES[extname(name)];
-    if (type !== undefined) files.set(`/${name}`, { type, bytes: readFileSync(join(folder, name)) });
+    if (type !== undefined && entry.isFile()) files.set(`/${name}`, { type, bytes: readFileSync(join(folder, name)) });
   }
   return files;
 }
@@ -52,11 +58,11 @@ async function listen(options: Parameters<typeof startServer>[0]): Promise<Explo
 }
 
 /** Serves until it is interrupted; returns the exit code. */
-export async function runServe(paths: readonly string[], flags: ServeFlags): Promise<number> {
+export async function runServe(paths: readonly string[], flags: ServeFlags, folder = builtPage()): Promise<number> {
   const { scenario } = flags;
   if (scenario !== undefined && paths.length === 0) throw new UsageError('--scenario: no file is named');
   const port = portOf(flags.port);
-  const page = pageFiles();
+  const page = pageFiles(folder);
   const files: TraceFile[] =
     paths.length === 0
       ? shippedTraces()

@@ -140,6 +140,8 @@ export interface BlockDetail {
 
 /** A fault walked through the routine: the items of `uvmlab explain`, flattened in the order in which they happen. */
 export interface Walk {
+  /** Of all times here: the trace's own, or the model's where it replays a recording's faults. */
+  clock: 'trace' | 'model';
   fault: number;
   faults: number;
   title: string;

@@ -14,29 +14,35 @@ export interface Batches {
   replayRow: Uint32Array;
 }
 
-function room(count: number): Batches {
+function createBatches(capacity: number): Batches {
   return {
     count: 0,
-    batch: new Int32Array(count),
-    firstRow: new Uint32Array(count),
-    faults: new Uint32Array(count),
-    length: new Float64Array(count),
-    replayed: new Uint8Array(count),
-    replayRow: new Uint32Array(count),
+    batch: new Int32Array(capacity),
+    firstRow: new Uint32Array(capacity),
+    faults: new Uint32Array(capacity),
+    length: new Float64Array(capacity),
+    replayed: new Uint8Array(capacity),
+    replayRow: new Uint32Array(capacity),
   };
 }
 
-/** Batches that each GPU (number of the word in `src`) has: runs of its faults with one number. */
-function counted({ columns }: Trace, fault: number): Uint32Array {
-  const { arrays: a, words, count } = columns;
-  const last = new Int32Array(words.src.list.length).fill(-2);
-  const counts = new Uint32Array(words.src.list.length);
-  for (let i = 0; i < count; i++) {
-    if (a.kind[i] !== fault || last[a.src[i]] === a.batch[i]) continue;
-    last[a.src[i]] = a.batch[i];
-    counts[a.src[i]]++;
+/** A new batch that begins with the fault of a row. */
+function addBatch(its: Batches, batch: number, row: number): void {
+  const at = its.count++;
+  if (at === its.batch.length) {
+    const wider = createBatches(Math.max(64, at * 2));
+    for (const key of ['batch', 'firstRow', 'faults'] as const) {
+      wider[key].set(its[key]);
+      (its as unknown as Record<string, unknown>)[key] = wider[key];
+    }
+    // Nothing has been written to those yet.
+    its.length = wider.length;
+    its.replayed = wider.replayed;
+    its.replayRow = wider.replayRow;
   }
-  return counts;
+  its.batch[at] = batch;
+  its.firstRow[at] = row;
+  its.faults[at] = 1;
 }
 
 /** Gives the batches that a replay covers their end: the one that it names, and those before it without a replay. */
@@ -59,22 +65,19 @@ export function batchesOf(trace: Trace): Map<number, Batches> {
   const { arrays: a, words, count } = trace.columns;
   const fault = words.kind.numbers.get('gpuFault') ?? -1;
   const replay = words.kind.numbers.get('replay') ?? -1;
-  const all: Batches[] = Array.from(counted(trace, fault), room);
+  const all = words.src.list.map(() => createBatches(0));
+  const { kind, src, batch, gpuTime } = a;
   for (let i = 0; i < count; i++) {
-    if (a.kind[i] !== fault) continue;
-    const its = all[a.src[i]];
+    if (kind[i] !== fault) continue;
+    const its = all[src[i]];
     const at = its.count - 1;
-    if (at >= 0 && its.batch[at] === a.batch[i]) {
+    if (at < 0 || its.batch[at] !== batch[i]) addBatch(its, batch[i], i);
+    else {
       its.faults[at]++;
-      if (a.gpuTime[i] < a.gpuTime[its.firstRow[at]]) its.firstRow[at] = i;
-      continue;
+      if (gpuTime[i] < gpuTime[its.firstRow[at]]) its.firstRow[at] = i;
     }
-    its.count++;
-    its.batch[at + 1] = a.batch[i];
-    its.firstRow[at + 1] = i;
-    its.replayRow[at + 1] = i;
-    its.faults[at + 1] = 1;
   }
+  for (const its of all) its.replayRow.set(its.firstRow);
   const finders = all.map(batchFinder);
   for (let i = 0; i < count; i++) {
     if (a.kind[i] !== replay) continue;

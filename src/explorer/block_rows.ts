@@ -5,7 +5,6 @@
 import { PAGE_SIZE } from '../base/units.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
 import { allocationsOfWords, BLOCK_BYTES, FAULT, formsOfKinds, MIGRATION, type Places, THRASHING } from './places.ts';
-import { rowBegin, type TimeAxis, timeAxis } from './row_times.ts';
 import { sortedOrder } from './sort_rows.ts';
 
 /** Sums are kept for each so many places. */
@@ -20,7 +19,7 @@ export class BlockRows {
   readonly rows: Uint32Array;
   readonly #trace: Trace;
   readonly #places: Places;
-  readonly #axis: TimeAxis;
+  readonly #begins: Float64Array;
   readonly #allocations: Int32Array;
   readonly #forms: Uint8Array;
   /** Sums over all places before each CHECKPOINT of them. */
@@ -29,10 +28,10 @@ export class BlockRows {
   readonly #moved: Float64Array;
 
   /** Throws RangeError where rows reach over very many blocks. */
-  constructor(trace: Trace, places: Places) {
+  constructor(trace: Trace, places: Places, begins: Float64Array) {
     this.#trace = trace;
     this.#places = places;
-    this.#axis = timeAxis(trace);
+    this.#begins = begins;
     this.#allocations = allocationsOfWords(trace);
     this.#forms = formsOfKinds(trace);
     const { count } = trace.columns;
@@ -71,7 +70,7 @@ export class BlockRows {
     const { arrays: a } = this.#trace.columns;
     const offset = a.offset[row];
     const allocation = offset < 0 ? -1 : this.#allocations[a.buffer[row]];
-    if (allocation < 0 || Number.isNaN(rowBegin(this.#trace, row, this.#axis))) return -1;
+    if (allocation < 0 || Number.isNaN(this.#begins[row])) return -1;
     const { firstBlock, blocks } = this.#places.list[allocation];
     const block = Math.floor(offset / BLOCK_BYTES);
     return block < blocks ? firstBlock + block : -1;
@@ -100,7 +99,7 @@ export class BlockRows {
       const time = this.timeAt(at);
       if (time < before) {
         const rows = this.rows.subarray(begin, end);
-        const order = sortedOrder(Float64Array.from(rows, (row) => rowBegin(this.#trace, row, this.#axis)));
+        const order = sortedOrder(Float64Array.from(rows, (row) => this.#begins[row]));
         if (order !== null) rows.set(order.map((position) => rows[position]));
         return;
       }
@@ -110,7 +109,7 @@ export class BlockRows {
 
   /** Begin of the row at a place. */
   timeAt(at: number): number {
-    return rowBegin(this.#trace, this.rows[at], this.#axis);
+    return this.#begins[this.rows[at]];
   }
 
   /** The first place of the block whose row begins at `time` or later (`after`: later); the block's end for none. */

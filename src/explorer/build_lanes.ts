@@ -3,7 +3,7 @@ import type { Trace } from '../trace/store/trace_events.ts';
 import type { Lane } from './api.ts';
 import type { Batches } from './batches.ts';
 import { addLaneRow, createLaneRows, type LaneIndex, type LaneRows, laneIndex, NO_ROW } from './lane_index.ts';
-import { rowBegin, rowEnd, type TimeAxis, timeAxis } from './row_times.ts';
+import { rowEnd } from './row_times.ts';
 
 /** Column whose words the colours of a lane go by. */
 type ColourKey = 'kind' | 'access' | 'cause';
@@ -91,15 +91,24 @@ class LaneTable {
 class Colours {
   readonly kinds: string[] = [];
   readonly #numbers: Int16Array;
+  readonly #list: readonly string[];
+  readonly #words: Uint16Array;
 
-  constructor(words: number) {
-    this.#numbers = new Int16Array(words).fill(-1);
+  constructor({ columns }: Trace, key: ColourKey) {
+    this.#list = columns.words[key].list;
+    this.#words = columns.arrays[key];
+    this.#numbers = new Int16Array(this.#list.length).fill(-1);
   }
 
-  of(word: number, text: string): number {
-    let number = this.#numbers[word];
-    if (number >= 0) return number;
-    number = this.kinds.length < 255 ? this.kinds.push(text === '' ? 'other' : text) - 1 : 254;
+  of(row: number): number {
+    const word = this.#words[row];
+    const number = this.#numbers[word];
+    return number >= 0 ? number : this.#add(word);
+  }
+
+  #add(word: number): number {
+    const text = this.#list[word];
+    const number = this.kinds.length < 255 ? this.kinds.push(text === '' ? 'other' : text) - 1 : 254;
     this.#numbers[word] = number;
     return number;
   }
@@ -115,7 +124,7 @@ export function laneIdOf({ columns }: Trace, row: number): string | null {
   return planOf(kind, src, words.dst.list[a.dst[row]], channel, '')?.lane.id ?? null;
 }
 
-function rowLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
+function rowLanes(trace: Trace, begins: Float64Array): LaneIndex[] {
   const { columns } = trace;
   const { arrays: a, words } = columns;
   const isPush = words.kind.numbers.get('push') ?? -1;
@@ -124,10 +133,11 @@ function rowLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
   const byId = new Map<string, number>();
   const counts: number[] = [];
   const lanes = new Int16Array(columns.count);
+  const { kind: kindOf, src: srcOf, dst: dstOf, channel: channelOf } = a;
   for (let i = 0; i < columns.count; i++) {
-    const kind = a.kind[i];
-    const second = kind === isPush ? Math.max(0, a.channel[i]) : a.dst[i];
-    let lane = table.get(kind, a.src[i], second);
+    const kind = kindOf[i];
+    const second = kind === isPush ? Math.max(0, channelOf[i]) : dstOf[i];
+    let lane = table.get(kind, srcOf[i], second);
     if (lane < 0) {
       const { list } = words.src;
       const type = columns.loaded.has('type') ? words.type.list[a.type[i]] : '';
@@ -135,7 +145,7 @@ function rowLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
       const id = its?.lane.id ?? '';
       lane = byId.get(id) ?? plans.push(its) - 1;
       byId.set(id, lane);
-      table.set(kind, a.src[i], second, lane);
+      table.set(kind, srcOf[i], second, lane);
       counts[lane] ??= 0;
       if (plans.length > LANES_MAX) throw new RangeError(`the trace has more than ${LANES_MAX} lanes`);
     }
@@ -145,16 +155,15 @@ function rowLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
   const rows: (LaneRows | null)[] = plans.map((its, lane) =>
     its === null ? null : createLaneRows(counts[lane], its.lane.shape),
   );
-  const colours = plans.map((its) => new Colours(its === null ? 0 : words[its.colour].list.length));
+  const colours = plans.map((its) => new Colours(trace, its?.colour ?? 'kind'));
   for (let i = 0; i < columns.count; i++) {
     const its = plans[lanes[i]];
     const into = rows[lanes[i]];
     if (its === null || into === null) continue;
-    const begin = rowBegin(trace, i, axis);
+    const begin = begins[i];
     if (Number.isNaN(begin)) continue;
-    const word = a[its.colour][i];
-    const end = its.lane.shape === 'spans' ? rowEnd(trace, i, begin) : begin;
-    addLaneRow(into, begin, end, i, colours[lanes[i]].of(word, words[its.colour].list[word]));
+    const end = into.last.length > 0 ? rowEnd(trace, i, begin) : begin;
+    addLaneRow(into, begin, end, i, colours[lanes[i]].of(i));
   }
   return plans.flatMap((its, lane) => {
     const into = rows[lane];
@@ -178,7 +187,7 @@ function stepLane({ info }: Trace): LaneIndex[] {
 }
 
 /** Throttlings of a processor: from the start on a page to the end on it. */
-function throttleLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
+function throttleLanes(trace: Trace, begins: Float64Array): LaneIndex[] {
   const { columns } = trace;
   const { arrays: a, words } = columns;
   const start = words.kind.numbers.get('throttlingStart') ?? -1;
@@ -190,7 +199,7 @@ function throttleLanes(trace: Trace, axis: TimeAxis): LaneIndex[] {
     const kind = a.kind[i];
     if (kind !== start && kind !== end) continue;
     const key = `${a.src[i]} ${a.buffer[i]} ${a.offset[i]}`;
-    const time = rowBegin(trace, i, axis);
+    const time = begins[i];
     const its = spans.get(a.src[i]) ?? [];
     spans.set(a.src[i], its);
     if (kind === start) {
@@ -225,12 +234,12 @@ function copyLane({ info }: Trace): LaneIndex[] {
   return [laneIndex({ id: 'copies', label: 'copy routine', group: 'copies', kinds: [], shape: 'spans' }, kinds, rows)];
 }
 
-function batchLanes(trace: Trace, all: Map<number, Batches>, axis: TimeAxis): LaneIndex[] {
+function batchLanes(trace: Trace, all: Map<number, Batches>, begins: Float64Array): LaneIndex[] {
   return [...all].map(([src, batches]) => {
     const rows = createLaneRows(batches.count, 'spans');
     for (let i = 0; i < batches.count; i++) {
       const row = batches.firstRow[i];
-      const begin = rowBegin(trace, row, axis);
+      const begin = begins[row];
       addLaneRow(rows, begin, begin + batches.length[i], row, batches.replayed[i]);
     }
     const word = trace.columns.words.src.list[src];
@@ -246,13 +255,12 @@ function batchLanes(trace: Trace, all: Map<number, Batches>, axis: TimeAxis): La
 }
 
 /** All lanes of a trace that have something on them, in the order in which they should stand. */
-export function buildLanes(trace: Trace, batches: Map<number, Batches>): LaneIndex[] {
-  const axis = timeAxis(trace);
+export function buildLanes(trace: Trace, batches: Map<number, Batches>, begins: Float64Array): LaneIndex[] {
   const lanes = [
     ...stepLane(trace),
-    ...rowLanes(trace, axis),
-    ...batchLanes(trace, batches, axis),
-    ...throttleLanes(trace, axis),
+    ...rowLanes(trace, begins),
+    ...batchLanes(trace, batches, begins),
+    ...throttleLanes(trace, begins),
     ...copyLane(trace),
   ].filter(({ lane }) => lane.rows > 0);
   // Numbers in labels in their own order: channel 8 before channel 10.

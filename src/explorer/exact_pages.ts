@@ -4,13 +4,16 @@
  */
 import { executeRun } from '../analysis/execute.ts';
 import type { Machines } from '../analysis/machines.ts';
+import { MASK_WORDS } from '../base/page_mask.ts';
+import { mappedOffset, residentWords as maskOf, residentOffset } from '../model/uvm/va_block.ts';
 import type { VaBlock } from '../model/uvm/va_block_types.ts';
+import { PROT_READ_ONLY } from '../model/uvm/va_block_types.ts';
 import type { Why } from '../model/why.ts';
 import type { Run } from '../scenario/runner.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
 import { residentWords } from './inferred_pages.ts';
 import { addPageChange, createPageChanges, type PageChanges, type PageHistory, pageHistory } from './page_history.ts';
-import { allocationsOfWords, type Places } from './places.ts';
+import type { Places } from './places.ts';
 
 export interface ExactPages {
   residency: PageHistory;
@@ -23,77 +26,156 @@ const ROWS_MAX = 500_000;
 
 const nothing = (): void => {};
 
+function bitOf(words: Uint32Array, offset: number, page: number): boolean {
+  return ((words[offset + (page >>> 5)] >>> (page & 31)) & 1) === 1;
+}
+
+/**
+ * Looks at the driver's masks of residency and mappings: at those of the block that is being serviced whenever the
+ * observer is called, and at all of them between two steps.
+ */
 class Watcher implements Why {
-  readonly enter = nothing;
   readonly prefetchLevel = nothing;
-  readonly prefetch = nothing;
   readonly thrashing = nothing;
-  readonly push = nothing;
-  readonly residency = nothing;
   readonly changes = createPageChanges(1024);
   readonly mapped: PageChanges[] = [];
   readonly #places: Places;
-  readonly #codes: readonly number[];
+  readonly #processors: number;
   #run: Run | null = null;
-  #duplicate = false;
-  /** Allocation by block id. */
-  #allocations: number[] = [];
+  #step = -1;
+  #block: VaBlock | null = null;
+  readonly differing = new Uint32Array(MASK_WORDS);
+  /**
+   * What the masks of each block were when they were looked at last, by block id: where pages are, MASK_WORDS for each
+   * processor, then what it maps.
+   */
+  readonly #seen: Uint32Array[] = [];
 
-  constructor(places: Places, codes: readonly number[]) {
+  constructor(places: Places, processors: number) {
     this.#places = places;
-    this.#codes = codes;
+    this.#processors = processors;
   }
 
   attach(run: Run): void {
     this.#run = run;
-    for (const _ of this.#codes) this.mapped.push(createPageChanges(1024));
+    for (let i = 0; i < this.#processors; i++) this.mapped.push(createPageChanges(1024));
   }
 
-  #add(into: PageChanges, block: VaBlock, first: number, count: number, code: number, ifNowhere: boolean): void {
-    const run = this.#run as Run;
+  #add(into: PageChanges, block: VaBlock, first: number, count: number, code: number): void {
+    const { scenario, m } = this.#run as Run;
     const page = block.startPage + first;
-    this.#allocations[block.id] ??= allocationAt(run, block.startPage);
-    const allocation = this.#allocations[block.id];
-    if (allocation < 0) return;
-    const inside = page - run.scenario.allocations[allocation].firstPage;
-    addPageChange(into, this.#places.list[allocation], inside, count, run.m.k.now, code, ifNowhere);
+    const at = scenario.allocations.findIndex(({ firstPage, pages }) => page >= firstPage && page < firstPage + pages);
+    if (at < 0) return;
+    addPageChange(into, this.#places.list[at], page - scenario.allocations[at].firstPage, count, m.k.now, code, false);
   }
 
-  makeResident(_block: VaBlock, _to: number, _w: Uint32Array, _o: number, _cause: number, duplicate: boolean): void {
-    this.#duplicate = duplicate;
+  /** Where a page is, as a code of residentWords. */
+  #codeOf(seen: Uint32Array, page: number): number {
+    let code = 0;
+    for (let id = 0; id < this.#processors; id++) {
+      if (!bitOf(seen, id * MASK_WORDS, page)) continue;
+      if (code !== 0) return this.#processors + 1;
+      code = id + 1;
+    }
+    return code;
   }
 
-  populate(block: VaBlock, processor: number, first: number, count: number): void {
-    this.#add(this.changes, block, first, count, this.#codes[processor], true);
+  /** Takes over a mask of the block, row `row` of `seen`; what changed is added to `differing`. */
+  #take(seen: Uint32Array, row: number, words: Uint32Array | null, offset: number, differing: Uint32Array): void {
+    for (let w = 0; w < MASK_WORDS; w++) {
+      const now = words === null ? 0 : words[offset + w];
+      differing[w] |= seen[row * MASK_WORDS + w] ^ now;
+      seen[row * MASK_WORDS + w] = now;
+    }
   }
 
-  copy(block: VaBlock, first: number, count: number, _from: number, to: number): void {
-    const code = this.#duplicate ? this.#codes.length + 1 : this.#codes[to];
-    this.#add(this.changes, block, first, count, code, false);
+  /** Adds the changes of a mask in runs of pages that have one code. */
+  #addRuns(into: PageChanges, block: VaBlock, differing: Uint32Array, codeOf: (page: number) => number): void {
+    if (differing.every((word) => word === 0)) return;
+    for (let page = 0; page < block.n; page++) {
+      if (!bitOf(differing, 0, page)) continue;
+      const first = page;
+      const code = codeOf(page);
+      while (page + 1 < block.n && bitOf(differing, 0, page + 1) && codeOf(page + 1) === code) page++;
+      this.#add(into, block, first, page + 1 - first, code);
+    }
   }
 
-  map(block: VaBlock, processor: number, first: number, count: number, protection: number): void {
-    this.#add(this.mapped[processor], block, first, count, protection === 0 ? 0 : 1, false);
+  #look(block: VaBlock): void {
+    const count = this.#processors;
+    const seen = this.#seen[block.id] ?? new Uint32Array(2 * count * MASK_WORDS);
+    this.#seen[block.id] = seen;
+    const { differing } = this;
+    differing.fill(0);
+    for (let id = 0; id < count; id++) {
+      this.#take(seen, id, block.dead ? null : maskOf(block, id), residentOffset(id), differing);
+    }
+    this.#addRuns(this.changes, block, differing, (page) => this.#codeOf(seen, page));
+    for (let id = 0; id < count; id++) {
+      differing.fill(0);
+      // A processor's masks of what it maps lie where its mask of residency does.
+      const words = block.dead ? null : maskOf(block, id);
+      this.#take(seen, count + id, words, mappedOffset(id, PROT_READ_ONLY), differing);
+      this.#addRuns(this.mapped[id], block, differing, (page) =>
+        bitOf(seen, (count + id) * MASK_WORDS, page) ? 1 : 0,
+      );
+    }
   }
-}
 
-function allocationAt(run: Run, page: number): number {
-  return run.scenario.allocations.findIndex(({ firstPage, pages }) => page >= firstPage && page < firstPage + pages);
-}
+  /** Between two steps all blocks are looked at: memory may have been freed. */
+  all(): void {
+    const { m } = this.#run as Run;
+    for (const space of m.vaSpaces) {
+      for (const { blocks } of space.ranges) for (const block of blocks) if (block !== null) this.#look(block);
+    }
+  }
 
-/** The invalidation of duplicates has an event, and no copy. */
-function addInvalidations(trace: Trace, places: Places, residents: readonly string[], changes: PageChanges): void {
-  const { arrays: a, words, count } = trace.columns;
-  const kind = words.kind.numbers.get('readDuplicateInvalidate') ?? -1;
-  if (kind < 0) return;
-  const allocations = allocationsOfWords(trace);
-  for (let i = 0; i < count; i++) {
-    if (a.kind[i] !== kind) continue;
-    const allocation = allocations[a.buffer[i]];
-    if (allocation < 0) continue;
-    const code = residents.indexOf(words.src.list[a.src[i]]);
-    if (code < 0) continue;
-    addPageChange(changes, places.list[allocation], a.offset[i] / 4096, a.bytes[i] / 4096, a.time[i], code, false);
+  #again(): void {
+    const run = this.#run;
+    // While the model is being made there is nothing to see.
+    if (run === null) return;
+    if (run.state.step !== this.#step) {
+      this.#step = run.state.step;
+      this.all();
+    } else if (this.#block !== null) this.#look(this.#block);
+  }
+
+  enter(): void {
+    this.#again();
+  }
+  leave(): void {
+    this.#again();
+  }
+  event(): void {
+    this.#again();
+  }
+  push(): void {
+    this.#again();
+  }
+  copy(): void {
+    this.#again();
+  }
+
+  #of(block: VaBlock): void {
+    this.#again();
+    this.#block = block;
+  }
+
+  makeResident(block: VaBlock): void {
+    this.#of(block);
+  }
+  populate(block: VaBlock): void {
+    this.#of(block);
+  }
+  residency(block: VaBlock): void {
+    this.#of(block);
+  }
+  prefetch(block: VaBlock): void {
+    this.#of(block);
+  }
+
+  map(block: VaBlock): void {
+    this.#of(block);
   }
 }
 
@@ -106,8 +188,7 @@ export function mayBeExact({ info, columns }: Trace): boolean {
 export function exactPages(trace: Trace, places: Places, processors: readonly string[], machines: Machines) {
   const { info } = trace;
   const residents = residentWords(processors);
-  const codes = processors.map((_, i) => i + 1);
-  const watcher = new Watcher(places, codes);
+  const watcher = new Watcher(places, processors.length);
   const executed = executeRun(info.scenario, machines, {
     traced: info.traced,
     parameters: numbersOf(info.parameters),
@@ -115,7 +196,7 @@ export function exactPages(trace: Trace, places: Places, processors: readonly st
     onRun: (run) => watcher.attach(run),
   });
   if (!executed.ok || executed.run.m.tools.log.count !== eventCount(trace)) return null;
-  addInvalidations(trace, places, residents, watcher.changes);
+  watcher.all();
   return {
     residency: pageHistory(watcher.changes, residents, places.blockPages),
     mappings: watcher.mapped.map((changes) => pageHistory(changes, ['not mapped', 'mapped'], places.blockPages)),

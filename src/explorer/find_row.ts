@@ -1,7 +1,6 @@
 /** The next row of some kinds, or of a lane, in time, forwards or backwards. */
 import type { FindQuery } from './api.ts';
 import { type LaneIndex, NO_ROW } from './lane_index.ts';
-import { rowBegin, timeAxis } from './row_times.ts';
 import { lowerBound, upperBound } from './sort_rows.ts';
 import type { TraceIndex } from './trace_index.ts';
 
@@ -36,12 +35,11 @@ function nearestOffLanes(
   passes: (row: number) => boolean,
 ): { time: number; row: number } | null {
   const { trace } = index;
-  const axis = timeAxis(trace);
   const { kind } = trace.columns.arrays;
   let best: { time: number; row: number } | null = null;
   for (let i = 0; i < trace.columns.count; i++) {
     if (kinds[kind[i]] === 0) continue;
-    const its = rowBegin(trace, i, axis);
+    const its = index.begins[i];
     if (!(direction * (its - time || i - row) > 0) || !passes(i)) continue;
     if (best === null || direction * (its - best.time || i - best.row) < 0) best = { time: its, row: i };
   }
@@ -101,7 +99,7 @@ export function findRow(index: TraceIndex, query: FindQuery): number | null {
   const { trace, places } = index;
   const { from, direction, kinds, allocation, block } = query;
   const { words, arrays } = trace.columns;
-  const start = from < 0 ? Number.NaN : rowBegin(trace, from, timeAxis(trace));
+  const start = from < 0 ? Number.NaN : index.begins[from];
   const outside = from < 0 && query.time !== undefined ? query.time : direction * Number.NEGATIVE_INFINITY;
   const time = Number.isNaN(start) ? outside : start;
   const row = from < 0 ? direction * Number.NEGATIVE_INFINITY : from;

@@ -8,7 +8,6 @@ import type { Trace } from '../trace/store/trace_events.ts';
 import type { BlockRows } from './block_rows.ts';
 import { HistoryBuilder, type PageHistory } from './page_history.ts';
 import type { Places } from './places.ts';
-import { rowBegin, timeAxis } from './row_times.ts';
 import { sortedOrder } from './sort_rows.ts';
 
 /** `none`, the processors of the trace, `several`. */
@@ -42,7 +41,6 @@ export function inferPages(
   processors: readonly string[],
 ): PageHistory {
   const { arrays: a, words } = trace.columns;
-  const axis = timeAxis(trace);
   const residents = residentWords(processors);
   const several = residents.length - 1;
   const codes = (list: readonly string[]) => Uint8Array.from(list, (word) => Math.max(0, residents.indexOf(word)));
@@ -65,7 +63,7 @@ export function inferPages(
         const row = rows[at];
         const rule = rules[a.kind[row]];
         if (rule === LEAVES) continue;
-        const begin = rowBegin(trace, row, axis);
+        const begin = blockRows.timeAt(at);
         // The driver's books change when the copy is pushed, and what it says of duplicates comes behind that.
         times[n] = rule === TO_DST ? a.time[row] : begin;
         changing[n++] = row;

@@ -4,7 +4,7 @@ import { type TraceColumns, wordAt } from '../trace/store/trace_columns.ts';
 import { type ColumnKey, TRACE_COLUMNS } from '../trace/store/trace_schema.ts';
 import type { RowDetail } from './api.ts';
 import { MIGRATION } from './places.ts';
-import { rowBegin, rowEnd, timeAxis } from './row_times.ts';
+import { rowEnd } from './row_times.ts';
 import type { TraceIndex } from './trace_index.ts';
 
 /** Columns in the order in which they should be read; the others follow in the order of the file. */
@@ -72,39 +72,40 @@ export function rowText(index: TraceIndex, row: number): string {
   const { columns } = index.trace;
   const word = (key: ColumnKey): string => wordAt(columns, key, row);
   const place = placeOfRow(index, row);
-  const page = place === null ? '' : ` page ${place.block * PAGES_PER_BLOCK + place.page}`;
-  const where = place === null ? '' : ` of ${index.trace.info.allocations[place.allocation].name}`;
   const many = place !== null && place.pages > 1 ? `, ${place.pages} pages` : '';
-  const at = `${page}${where}${many}`;
+  const at =
+    place === null
+      ? ''
+      : `, page ${place.block * PAGES_PER_BLOCK + place.page} of ${index.trace.info.allocations[place.allocation].name}${many}`;
   switch (word('kind')) {
     case 'cpuFault':
-      return `CPU ${word('access')} fault,${at}`;
+      return `CPU ${word('access')} fault${at}`;
     case 'gpuFault':
-      return `${word('src')} ${word('access')} fault (${word('type')}),${at}`;
+      return `${word('src')} ${word('access')} fault (${word('type')})${at}`;
     case 'replay':
       return `replay of ${word('src')}, batch ${columns.arrays.batch[row]}`;
     case 'migration':
-      return `migration ${word('src')} to ${word('dst')} (${word('cause')}),${at}`;
+      return `migration ${word('src')} to ${word('dst')} (${word('cause')})${at}`;
     case 'mapRemote':
-      return `${word('src')} maps memory of ${word('dst')} (${word('cause')}),${at}`;
+      return `${word('src')} maps memory of ${word('dst')} (${word('cause')})${at}`;
     case 'readDuplicate':
-      return `read duplication on ${word('processors')},${at}`;
+      return `read duplication on ${word('processors')}${at}`;
     case 'readDuplicateInvalidate':
-      return `duplicates dropped, ${word('src')} keeps its copy,${at}`;
+      return `duplicates dropped, ${word('src')} keeps its copy${at}`;
     case 'thrashing':
-      return `thrashing between ${word('processors')},${at}`;
+      return `thrashing between ${word('processors')}${at}`;
     case 'throttlingStart':
-      return `${word('src')} throttled,${at}`;
+      return `${word('src')} throttled${at}`;
     case 'throttlingEnd':
-      return `${word('src')} no longer throttled,${at}`;
+      return `${word('src')} no longer throttled${at}`;
     case 'fatalFault':
-      return `fatal fault of ${word('src')}: ${word('cause')},${at}`;
+      return `fatal fault of ${word('src')}: ${word('cause')}${at}`;
     case 'eviction':
-      return `eviction ${word('src')} to ${word('dst')},${at}`;
+      return `eviction ${word('src')} to ${word('dst')}${at}`;
     case 'push':
       return `push ${columns.arrays.push[row]} (${word('cause')}) on ${word('src')} ${channelText(columns, row)}`;
     default:
-      return `${word('kind')},${at}`;
+      return `${word('kind')}${at}`;
   }
 }
 
@@ -126,7 +127,7 @@ function relatedMigration(index: TraceIndex, row: number): RowDetail['related'] 
   const { arrays: a, words } = trace.columns;
   const place = placeOfRow(index, row);
   if (place === null) return [];
-  const begin = rowBegin(trace, row, timeAxis(trace));
+  const begin = index.begins[row];
   const rows = index.blockRows();
   const block = index.places.list[place.allocation].firstBlock + place.block;
   let seen = 0;
@@ -166,10 +167,11 @@ function relatedToPush(index: TraceIndex, row: number): RowDetail['related'] {
 export function rowDetail(index: TraceIndex, row: number): RowDetail {
   const { trace } = index;
   if (!Number.isSafeInteger(row) || row < 0 || row >= trace.columns.count) {
-    throw new RangeError(`row ${row}; the trace has rows 0 to ${trace.columns.count - 1}`);
+    const { count } = trace.columns;
+    throw new RangeError(`row ${row}; the trace has ${count === 0 ? 'no rows' : `rows 0 to ${count - 1}`}`);
   }
   const kind = wordAt(trace.columns, 'kind', row);
-  const begin = rowBegin(trace, row, timeAxis(trace));
+  const begin = index.begins[row];
   const fault = index.faultOf(row);
   const related = fault !== null ? relatedToFault(index, row) : kind === 'push' ? relatedToPush(index, row) : [];
   return {

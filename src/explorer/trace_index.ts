@@ -13,6 +13,7 @@ import { inferPages } from './inferred_pages.ts';
 import type { LaneIndex } from './lane_index.ts';
 import type { PageHistory } from './page_history.ts';
 import { type Places, placesOf } from './places.ts';
+import { rowBegins } from './row_times.ts';
 
 /** More than any machine has; what a row says of processors is counted in bytes. */
 const PROCESSORS_MAX = 64;
@@ -65,6 +66,8 @@ export class TraceIndex {
   readonly batches: Map<number, Batches>;
   /** Rows of faults in their order: fault n is `faultRows[n - 1]`. */
   readonly faultRows: Uint32Array;
+  /** Begin of each row, NaN for one without a time. */
+  readonly begins: Float64Array;
   readonly begin: number;
   readonly end: number;
   readonly #load: LoadColumns | null;
@@ -91,7 +94,8 @@ export class TraceIndex {
     this.processors = processorWords(trace);
     this.places = placesOf(trace);
     this.batches = batchesOf(trace);
-    this.lanes = buildLanes(trace, this.batches);
+    this.begins = rowBegins(trace);
+    this.lanes = buildLanes(trace, this.batches, this.begins);
     this.#laneIds = new Set(this.lanes.map(({ lane }) => lane.id));
     this.faultRows = faultRowsOf(trace);
     const least = this.lanes.reduce((time, { first }) => Math.min(time, first[0]), Number.POSITIVE_INFINITY);
@@ -150,7 +154,7 @@ export class TraceIndex {
 
   /** PLACES must be there. */
   blockRows(): BlockRows {
-    this.#blockRows ??= new BlockRows(this.trace, this.places);
+    this.#blockRows ??= new BlockRows(this.trace, this.places, this.begins);
     return this.#blockRows;
   }
 

@@ -3,7 +3,7 @@ import { type ExplainResult, explainFault, type FaultExplanation } from '../anal
 import { itemsText } from '../analysis/explain_item_text.ts';
 import type { Item, PrefetchItem } from '../analysis/explain_items.ts';
 import { PLAIN_STYLE, TextBuilder, TIME_WIDTH } from '../analysis/explain_layout.ts';
-import { PAGES_PER_BLOCK } from '../base/units.ts';
+import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
 import type { CaseLine } from '../trace/case_check.ts';
 import { eventAt, type Trace } from '../trace/store/trace_events.ts';
 import type { BlockDetail, Walk, WalkStep } from './api.ts';
@@ -46,15 +46,51 @@ function caseOf(index: TraceIndex): { entry: CaseLine; replay: boolean } {
   };
 }
 
+/** Faults that the run has before the first recorded one, by trace: those of steps that were not recorded. */
+const SHIFTS = new WeakMap<TraceIndex, number>();
+
 /** The explanation of a fault of the trace. */
 export function explainFaultOf(index: TraceIndex, fault: number): ExplainResult<FaultExplanation> {
   const { entry, replay } = caseOf(index);
-  const { traced, parameters } = index.trace.info;
-  const run = index.trace.info.source === 'run';
-  return explainFault(entry, fault, index.machines, {
-    replay,
-    ...(run ? { traced, parameters: parameters as Record<string, number | string> } : {}),
-  });
+  const { traced, parameters, fromStep } = index.trace.info;
+  const explain = (number: number): ExplainResult<FaultExplanation> =>
+    explainFault(entry, number, index.machines, {
+      replay,
+      ...(replay ? {} : { traced, parameters: parameters as Record<string, number | string> }),
+    });
+  if (!replay || fromStep === 0) return explain(fault);
+  const { step } = index.trace.columns.arrays;
+  // Recorded faults of earlier steps are not delivered: the run makes its own.
+  const delivered = (row: number): boolean => step[row] < 0 || step[row] >= fromStep;
+  if (!delivered(index.faultRows[fault - 1])) {
+    const error = `fault ${fault} is of a step before ${fromStep}, where the recording begins`;
+    return { ok: false, error, asked: true };
+  }
+  const before = index.faultRows.subarray(0, fault - 1).filter(delivered).length;
+  let shift = SHIFTS.get(index);
+  if (shift === undefined) {
+    const any = explain(1);
+    if (!any.ok) return any;
+    shift = any.explanation.fault.of - index.faultRows.filter(delivered).length;
+    SHIFTS.set(index, shift);
+  }
+  return explain(shift + before + 1);
+}
+
+/** What a reader should know where the model has another fault at the place of this one; else null. */
+function strangerNote(index: TraceIndex, row: number, { fault }: FaultExplanation): string | null {
+  const event = eventAt(index.trace.columns, row);
+  if (event?.event !== 'cpuFault' && event?.event !== 'gpuFault') return null;
+  const place = placeOfRow(index, row);
+  const same =
+    fault.event === event.event &&
+    fault.access === event.access &&
+    (event.event === 'cpuFault' || event.gpu === fault.processor) &&
+    (place === null || index.trace.info.allocations[place.allocation].name === fault.buffer) &&
+    Math.floor(event.offset / PAGE_SIZE) === fault.page;
+  if (same) return null;
+  const what = `${fault.processor} ${fault.access} fault on page ${fault.page} of ${fault.buffer}`;
+  return `The model has another fault at this place of the history, and that one is explained: ${what}.`;
 }
 
 function linesOf(item: Item, zero: number): string[] {
@@ -104,6 +140,7 @@ export function walkOf(
   const steps: WalkStep[] = [];
   flatten(index, e.calls, 0, e.begin, steps);
   const row = index.faultRows[fault - 1];
+  const stranger = strangerNote(index, row, e);
   const { replay } = e;
   if (replay !== null && replay.retried !== null && replay.push !== null) {
     const value = `value ${replay.push.trackingValue} of ${replay.push.gpu} channel ${replay.push.channel}`;
@@ -111,6 +148,7 @@ export function walkOf(
     steps.push({ time: replay.retried, depth: 0, title: `replay: ${what}`, file: null, lines: [value], kind: 'push' });
   }
   return {
+    clock: index.trace.info.source === 'run' ? 'trace' : 'model',
     fault,
     faults,
     title: rowText(index, row),
@@ -119,7 +157,7 @@ export function walkOf(
     end: e.end,
     place: placeOfRow(index, row),
     steps,
-    notes: e.notes,
+    notes: stranger === null ? e.notes : [stranger, ...e.notes],
   };
 }
 

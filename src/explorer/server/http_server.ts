@@ -17,6 +17,8 @@ import { type Answers, METHODS } from '../protocol.ts';
 export const LOOPBACK = '127.0.0.1';
 /** Longest question. */
 export const BODY_BYTES_MAX = 64 * 1024;
+/** A browser has six; there may be several. */
+const CONNECTIONS_MAX = 128;
 
 /** A file of the page by its path, which begins with a slash. */
 export type PageFiles = ReadonlyMap<string, { type: string; bytes: Uint8Array }>;
@@ -56,6 +58,7 @@ class Refused extends Error {
   }
 }
 
+/** A response to HEAD has the head alone: Node leaves the pieces out. */
 function send(response: ServerResponse, status: number, type: string, pieces: readonly Uint8Array[]): void {
   const length = pieces.reduce((sum, piece) => sum + piece.length, 0);
   response.writeHead(status, { ...HEADERS, 'content-type': type, 'content-length': length });
@@ -69,34 +72,55 @@ function sendJson(response: ServerResponse, status: number, value: unknown): voi
 
 /** Names under which a browser of this machine reaches the server. */
 function hostsOf(port: number): Set<string> {
-  return new Set([`localhost:${port}`, `${LOOPBACK}:${port}`]);
+  return new Set([`localhost:${port}`, `${LOOPBACK}:${port}`, `[::1]:${port}`]);
+}
+
+/** As it came: nothing is decoded, and dots mean nothing. */
+function pathOf(request: IncomingMessage): string {
+  return (request.url ?? '').replace(/[?#].*$/s, '');
 }
 
 function checkSender(request: IncomingMessage, port: number): void {
   const hosts = hostsOf(port);
-  const { host = '', origin } = request.headers;
+  // As they were sent: where there are several, all of them.
+  const host = (request.headersDistinct['host'] ?? []).join();
+  const origins = request.headersDistinct['origin'] ?? [];
   if (!hosts.has(host.toLowerCase())) {
-    throw new Refused(421, `Host ${host}: this server answers to ${[...hosts].join(' and ')}`);
+    throw new Refused(421, `Host ${host}: this server answers to ${[...hosts].join(', ')}`);
   }
-  if (origin !== undefined && ![...hosts].some((name) => origin.toLowerCase() === `http://${name}`)) {
-    throw new Refused(403, `Origin ${origin}: only the explorer's own page may ask`);
+  const own = [...hosts].map((name) => `http://${name}`);
+  if (origins.length > 1 || !origins.every((origin) => own.includes(origin.toLowerCase()))) {
+    throw new Refused(403, `Origin ${origins.join()}: only the explorer's own page may ask`);
+  }
+  // What browsers say of themselves, and no page can change.
+  const site = request.headers['sec-fetch-site'] ?? 'none';
+  if (pathOf(request) === ASK_PATH && site !== 'none' && site !== 'same-origin') {
+    throw new Refused(403, `a question from another site (${site}): only the explorer's own page may ask`);
   }
 }
 
-async function bodyOf(request: IncomingMessage): Promise<string> {
-  const announced = Number(request.headers['content-length'] ?? 0);
-  const tooLong = (): never => {
-    throw new Refused(413, `a question of more than ${BODY_BYTES_MAX} bytes`);
-  };
-  if (announced > BODY_BYTES_MAX) tooLong();
-  const pieces: Uint8Array[] = [];
-  let length = 0;
-  for await (const piece of request as AsyncIterable<Uint8Array>) {
-    length += piece.length;
-    if (length > BODY_BYTES_MAX) tooLong();
-    pieces.push(piece);
-  }
-  return Buffer.concat(pieces).toString('utf8');
+/** The body as text. Rejects with 413 as soon as it is known to be too long; the rest of it is not read. */
+function bodyOf(request: IncomingMessage): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const tooLong = (): void => {
+      request.pause();
+      reject(new Refused(413, `a question of more than ${BODY_BYTES_MAX} bytes`));
+    };
+    if (Number(request.headers['content-length'] ?? 0) > BODY_BYTES_MAX) {
+      tooLong();
+      return;
+    }
+    const pieces: Uint8Array[] = [];
+    let length = 0;
+    request.on('data', (piece: Uint8Array) => {
+      length += piece.length;
+      if (length > BODY_BYTES_MAX) tooLong();
+      else pieces.push(piece);
+    });
+    request.on('end', () => resolve(Buffer.concat(pieces).toString('utf8')));
+    request.on('error', reject);
+    request.on('aborted', () => reject(new Refused(400, 'the question broke off')));
+  });
 }
 
 interface Asked {
@@ -141,7 +165,7 @@ async function answerQuestion(request: IncomingMessage, response: ServerResponse
 
 async function handle(request: IncomingMessage, response: ServerResponse, options: ServerOptions, port: number) {
   checkSender(request, port);
-  const path = (request.url ?? '').replace(/[?#].*$/s, '');
+  const path = pathOf(request);
   if (path === ASK_PATH) {
     if (request.method !== 'POST') throw new Refused(405, `${request.method}: a question is a POST`);
     await answerQuestion(request, response, options.backend);
@@ -152,7 +176,7 @@ async function handle(request: IncomingMessage, response: ServerResponse, option
   }
   const file = options.page.get(path === '/' ? '/index.html' : path);
   if (file === undefined) throw new Refused(404, 'there is no such page');
-  send(response, 200, file.type, request.method === 'HEAD' ? [] : [file.bytes]);
+  send(response, 200, file.type, [file.bytes]);
 }
 
 function listen(server: Server, port: number): Promise<number> {
@@ -179,6 +203,7 @@ export async function startServer(options: ServerOptions): Promise<ExplorerServe
   });
   server.headersTimeout = 10_000;
   server.requestTimeout = 30_000;
+  server.maxConnections = CONNECTIONS_MAX;
   port = await listen(server, options.port);
   return {
     port,
