@@ -21,7 +21,7 @@ const VIEW_NAMES: Readonly<Record<View, string>> = {
   live: 'Live',
 };
 /** How often the list is asked for while a trace is being opened, ms. */
-const OPENING_EVERY = 400;
+const OPENING_EVERY = 100;
 /** What changes without a step back for the browser's button. */
 const QUIET: readonly (keyof Place)[] = ['window', 'time', 'lane', 'step', 'beside'];
 /** What of a place belongs to one trace, as it is when another one is opened. */
