@@ -284,7 +284,7 @@ describe('the page', () => {
         const theme = () => page.evaluate(() => document.documentElement.dataset['theme']);
         expect(await theme()).toBe('dark');
         await page.getByRole('button', { name: 'light' }).click();
-        expect(await theme()).toBe('light');
+        await expect.poll(theme).toBe('light');
       },
       { colorScheme: 'dark' },
     );
