@@ -21,7 +21,7 @@ const VIEW_NAMES: Readonly<Record<View, string>> = {
   live: 'Live',
 };
 /** How often the list is asked for while a trace is being opened, ms. */
-const OPENING_EVERY = 400;
+const OPENING_EVERY = 100;
 /** What changes without a step back for the browser's button. */
 const QUIET: readonly (keyof Place)[] = ['window', 'time', 'lane', 'step'];
 
@@ -117,6 +117,8 @@ interface ViewProps {
 
 function MainView({ backends, trace, summaries, theme, place, change }: ViewProps) {
   const { view, window, row, lane, allocation, block, fault, step, other } = place;
+  /** The map of a long trace takes seconds at first: the timeline comes before it. */
+  const [drawn, setDrawn] = useState<string | null>(trace.lanes.length === 0 ? trace.id : null);
   const time = place.time ?? trace.end;
   const span = window === null ? trace.end - trace.begin : window.end - window.begin;
   const detail = useAnswer<RowDetail>(row === null ? null : () => backends.row(trace.id, row), [
@@ -193,6 +195,7 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
               {...{ backend: backends, trace, theme, window, time: place.time, row, lane }}
               selected={selected === null ? null : { begin: selected.begin, end: selected.end }}
               label="timeline"
+              onDrawn={() => setDrawn(trace.id)}
               onWindow={(next) => change({ window: next })}
               onTime={(next) => change({ time: next })}
               onRow={select}
@@ -204,6 +207,7 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
       <Panel title="Address space" class="space-panel">
         <SpaceView
           {...{ backend: backends, trace, theme, time, span: span / 20, allocation, block }}
+          ask={drawn === trace.id || trace.lanes.length === 0}
           onBlock={(a, b) => (a === allocation && b === block ? openBlock(a, b) : change({ allocation: a, block: b }))}
         />
         {trace.allocations.length > 0 && (

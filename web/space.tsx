@@ -18,6 +18,8 @@ interface SpaceProps {
   allocation: number;
   block: number;
   onBlock(allocation: number, block: number): void;
+  /** False: it waits. */
+  ask: boolean;
 }
 
 /** Pages of a block by residency, in words. */
@@ -130,8 +132,8 @@ function Allocation(props: SpaceProps & { space: Space; index: number }) {
 }
 
 export function SpaceView(props: SpaceProps) {
-  const { backend, trace, theme, time, span } = props;
-  const asked = useAnswer(trace.allocations.length === 0 ? null : () => backend.space(trace.id, time, span), [
+  const { backend, trace, theme, time, span, ask } = props;
+  const asked = useAnswer(trace.allocations.length === 0 || !ask ? null : () => backend.space(trace.id, time, span), [
     backend,
     trace.id,
     time,

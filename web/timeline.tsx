@@ -49,6 +49,8 @@ export interface TimelineProps {
   onTime(time: number): void;
   onRow(row: number | null, lane: string | null): void;
   onLane(lane: string): void;
+  /** Tiles of all lanes have come for the first time. */
+  onDrawn?(): void;
 }
 
 interface Hover {
@@ -186,13 +188,18 @@ export function Timeline(props: TimelineProps) {
   const moving = useRef<Window | null>(null);
   const shown = props.window ?? wholeWindow(bounds);
   const schedule = useRef<() => void>(() => {});
+  const drawn = useRef(false);
+  const answered = useMemo(() => new Set<string>(), [trace.id]);
   const cache = useMemo(
     () =>
       createTileCache(
-        (id, begin, end, pixels) => backend.tile(trace.id, id, begin, end, pixels),
+        (id, begin, end, pixels) => backend.tile(trace.id, id, begin, end, pixels).finally(() => answered.add(id)),
         () => {
           schedule.current();
           setCame((n) => n + 1);
+          if (drawn.current) return;
+          drawn.current = trace.lanes.every(({ id }) => answered.has(id));
+          if (drawn.current) props.onDrawn?.();
         },
       ),
     [backend, trace.id],
