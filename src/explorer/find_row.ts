@@ -103,7 +103,7 @@ export function findRow(index: TraceIndex, query: FindQuery): number | null {
     return nearestInBlock(index, place.firstBlock + block, time, row, direction, wanted);
   }
   const passes = (one: number): boolean =>
-    wanted[arrays.kind[one]] === 1 && (place === undefined || index.blockRows().allocation(one) === allocation);
+    wanted[arrays.kind[one]] === 1 && (place === undefined || index.rowPlaces().allocation(one) === allocation);
   let best: { time: number; row: number } | null = null;
   const onLanes = new Set<string>();
   for (const lane of index.lanes) {

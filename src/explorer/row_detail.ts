@@ -54,7 +54,7 @@ function fieldsOf(index: TraceIndex, row: number): RowDetail['fields'] {
 
 export function placeOfRow(index: TraceIndex, row: number): RowDetail['place'] {
   const { places, trace } = index;
-  const allocation = index.blockRows().allocation(row);
+  const allocation = index.rowPlaces().allocation(row);
   if (allocation < 0) return null;
   const page = Math.floor(trace.columns.arrays.offset[row] / PAGE_SIZE);
   const block = Math.floor(page / PAGES_PER_BLOCK);
@@ -129,7 +129,8 @@ function relatedMigration(index: TraceIndex, row: number): RowDetail['related'] 
   let seen = 0;
   for (let at = rows.find(block, begin); at < rows.start[block + 1] && seen < LOOK_AHEAD; at++, seen++) {
     const other = rows.rows[at];
-    if (rows.formOf(other) !== MIGRATION || words.src.list[a.src[row]] !== words.dst.list[a.dst[other]]) continue;
+    if (index.rowPlaces().form(other) !== MIGRATION || words.src.list[a.src[row]] !== words.dst.list[a.dst[other]])
+      continue;
     const offset = a.offset[row] - a.offset[other];
     if (offset < 0 || offset >= a.bytes[other]) continue;
     return [{ row: other, label: 'the migration that brought its page' }];
