@@ -22,58 +22,68 @@ export function checkSpread(blocks: number, rows: number): void {
   }
 }
 
+/** Keeps the arrays that it looks into at hand: it is asked for each row. */
 export class RowPlaces {
-  readonly #trace: Trace;
-  readonly #places: Places;
   readonly #begins: Float64Array;
+  readonly #kind: Uint16Array;
+  readonly #buffer: Uint16Array;
+  readonly #offset: Float64Array;
+  readonly #bytes: Float64Array;
+  /** By number of the word in `buffer`: the allocation or -1, its first block, and its blocks. */
   readonly #allocations: Int32Array;
+  readonly #firstBlocks: Uint32Array;
+  readonly #blocks: Uint32Array;
   readonly #forms: Uint8Array;
 
   /** The columns PLACES of trace_index.ts must be there. */
   constructor(trace: Trace, places: Places, begins: Float64Array) {
-    this.#trace = trace;
-    this.#places = places;
+    const { kind, buffer, offset, bytes } = trace.columns.arrays;
     this.#begins = begins;
+    this.#kind = kind;
+    this.#buffer = buffer;
+    this.#offset = offset;
+    this.#bytes = bytes;
     this.#allocations = allocationsOfWords(trace);
+    const placeOf = (allocation: number) => places.list[allocation] ?? { firstBlock: 0, blocks: 0 };
+    this.#firstBlocks = Uint32Array.from(this.#allocations, (allocation) => placeOf(allocation).firstBlock);
+    this.#blocks = Uint32Array.from(this.#allocations, (allocation) => placeOf(allocation).blocks);
     this.#forms = formsOfKinds(trace);
   }
 
   /** The allocation of a row, or -1. */
   allocation(row: number): number {
-    const { arrays: a } = this.#trace.columns;
-    return a.offset[row] < 0 ? -1 : this.#allocations[a.buffer[row]];
+    return this.#offset[row] < 0 ? -1 : this.#allocations[this.#buffer[row]];
   }
 
   /** The block in which a row begins, or -1 where it has no time, no place, or one outside of its allocation. */
   firstBlock(row: number): number {
-    const allocation = this.allocation(row);
-    if (allocation < 0 || Number.isNaN(this.#begins[row])) return -1;
-    const { firstBlock, blocks } = this.#places.list[allocation];
-    const block = Math.floor(this.#trace.columns.arrays.offset[row] / BLOCK_BYTES);
-    return block < blocks ? firstBlock + block : -1;
+    const offset = this.#offset[row];
+    if (offset < 0 || Number.isNaN(this.#begins[row])) return -1;
+    const block = Math.floor(offset / BLOCK_BYTES);
+    const word = this.#buffer[row];
+    return block < this.#blocks[word] ? this.#firstBlocks[word] + block : -1;
   }
 
   /** The block in which it ends, of a row that has a first one. */
   lastBlock(row: number, first: number): number {
-    const { arrays: a } = this.#trace.columns;
-    if (a.bytes[row] <= PAGE_SIZE) return first;
-    const { firstBlock, blocks } = this.#places.list[this.#allocations[a.buffer[row]]];
-    const last = Math.floor((a.offset[row] + a.bytes[row] - 1) / BLOCK_BYTES);
-    return firstBlock + Math.min(blocks - 1, last);
+    const bytes = this.#bytes[row];
+    if (bytes <= PAGE_SIZE) return first;
+    const word = this.#buffer[row];
+    const last = Math.floor((this.#offset[row] + bytes - 1) / BLOCK_BYTES);
+    return this.#firstBlocks[word] + Math.min(this.#blocks[word] - 1, last);
   }
 
   /** What the row is on a map: FAULT, MIGRATION, THRASHING or OTHER. */
   form(row: number): number {
-    return this.#forms[this.#trace.columns.arrays.kind[row]];
+    return this.#forms[this.#kind[row]];
   }
 
   /** Bytes of a row that lie in the block, which counts within all. */
   bytesIn(row: number, block: number): number {
-    const { arrays: a } = this.#trace.columns;
-    const { firstBlock } = this.#places.list[this.#allocations[a.buffer[row]]];
-    const begin = (block - firstBlock) * BLOCK_BYTES;
-    const end = Math.min(begin + BLOCK_BYTES, a.offset[row] + a.bytes[row]);
-    return Math.max(0, end - Math.max(begin, a.offset[row]));
+    const offset = this.#offset[row];
+    const begin = (block - this.#firstBlocks[this.#buffer[row]]) * BLOCK_BYTES;
+    const end = Math.min(begin + BLOCK_BYTES, offset + this.#bytes[row]);
+    return Math.max(0, end - Math.max(begin, offset));
   }
 
   /** Adds what a row did in a block. */
