@@ -54,6 +54,21 @@ module.exports = {
       to: { dependencyTypes: ['core'] },
     },
     {
+      name: 'no-node-in-explorer',
+      comment:
+        'A page runs src/explorer: no Node modules, here or in what it imports (npm run check:browser finds those); src/explorer/server may.',
+      severity: 'error',
+      from: { path: '^src/explorer/', pathNot: [TEST, '^src/explorer/server/'] },
+      to: { dependencyTypes: ['core'] },
+    },
+    {
+      name: 'explorer-without-server',
+      comment: 'src/explorer/server serves what is in src/explorer, which knows nothing of it.',
+      severity: 'error',
+      from: { path: '^src/explorer/', pathNot: [TEST, '^src/explorer/server/'] },
+      to: { path: '^src/explorer/server/' },
+    },
+    {
       name: 'no-packages-in-model',
       comment: 'src/base and src/model stand alone: no npm packages.',
       severity: 'error',
