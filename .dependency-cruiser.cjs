@@ -69,6 +69,21 @@ module.exports = {
       to: { path: '^src/explorer/server/' },
     },
     {
+      name: 'page',
+      comment:
+        'web/ is the page: of src/ it imports src/explorer and what that hands on; nothing of src/ imports web/.',
+      severity: 'error',
+      from: { path: '^web/', pathNot: TEST },
+      to: { path: '^src/', pathNot: '^src/explorer/(?!server/)' },
+    },
+    {
+      name: 'no-page-in-src',
+      comment: 'web/ is built into dist/web; the server reads it from there.',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { path: '^web/' },
+    },
+    {
       name: 'no-packages-in-model',
       comment: 'src/base and src/model stand alone: no npm packages.',
       severity: 'error',

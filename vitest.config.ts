@@ -10,15 +10,17 @@ export default defineConfig({
         test: {
           ...common,
           name: 'quick',
-          include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+          include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'web/**/*.test.ts'],
           exclude: ['**/*.slow.test.ts'],
+          // Whoever runs them beside other work waits longer; nothing is timed.
+          testTimeout: 30_000,
         },
       },
       {
         test: {
           ...common,
           name: 'slow',
-          include: ['src/**/*.slow.test.ts', 'test/**/*.slow.test.ts'],
+          include: ['src/**/*.slow.test.ts', 'test/**/*.slow.test.ts', 'web/**/*.slow.test.ts'],
           testTimeout: 120_000,
         },
       },

@@ -1,8 +1,8 @@
 /**
- * Traces of ten million synthetic events: `npm run build && node bench/traces.mjs [ROWS] [--recording]`. Measures, never
- * asserts. Each part runs in a process of its own, so that its peak of memory is its own; the files go into a folder of
- * the system's for temporary ones, some 310 MB for ten million rows, and with --recording 720 MB more for a recording of
- * as many events.
+ * Traces of ten million synthetic events: `npm run build && node bench/traces.mjs [ROWS] [--recording] [--perfetto]`.
+ * Measures, never asserts. Each part runs in a process of its own, so that its peak of memory is its own; the files go
+ * into a folder of the system's for temporary ones, some 310 MB for ten million rows, and with --recording 720 MB more
+ * for a recording of as many events, with --perfetto 1.4 GB more for a trace for Perfetto.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
@@ -12,6 +12,8 @@ import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { createPrng, prngBelow } from '../dist/base/prng.js';
 import { encodeEventV2 } from '../dist/device/abi/events.js';
+import { exportPerfetto } from '../dist/trace/export/perfetto.js';
+import { createLineWriter } from '../dist/trace/jsonl.js';
 import { createRecordingWriter } from '../dist/trace/recording_file.js';
 import { createRecordingTrace } from '../dist/trace/recording_trace.js';
 import { createTraceColumns, wordNumber } from '../dist/trace/store/trace_columns.js';
@@ -142,6 +144,14 @@ const PARTS = {
     writeRecording(join(folder, 'run.uvmrec'), rows);
     return performance.now() - start;
   },
+  'export for Perfetto': async (folder) => {
+    const trace = await readTrace(join(folder, 'trace.parquet'));
+    const start = performance.now();
+    const out = createLineWriter(join(folder, 'trace.perfetto-trace'));
+    exportPerfetto(trace, out.writeBytes);
+    out.commit();
+    return performance.now() - start;
+  },
   'open a recording': async (folder) => {
     const start = performance.now();
     await createRecordingTrace(join(folder, 'run.uvmrec'), { uvmlab: 'bench' });
@@ -183,11 +193,14 @@ async function main() {
   try {
     for (const part of Object.keys(PARTS)) {
       if (part.includes('recording') && !process.argv.includes('--recording')) continue;
+      if (part.includes('Perfetto') && !process.argv.includes('--perfetto')) continue;
       const { mib, stdout } = measured([SELF, '--part', part, folder, String(rows)]);
       say(part, Number(stdout) / 1000, mib);
     }
     const size = statSync(join(folder, 'trace.parquet')).size;
     console.log(`the file of the trace: ${(size / MIB).toFixed(0)} MiB, ${(size / rows).toFixed(1)} bytes a row`);
+    const perfetto = statSync(join(folder, 'trace.perfetto-trace'), { throwIfNoEntry: false });
+    if (perfetto !== undefined) console.log(`the file for Perfetto: ${(perfetto.size / MIB).toFixed(0)} MiB`);
     for (const [what, sql] of Object.entries(QUERIES)) {
       const { seconds, mib, stdout } = measured([CLI, 'query', join(folder, 'trace.parquet'), sql, '--csv']);
       say(what, seconds, mib, `${stdout.trim().split('\n').length - 1} rows, with the start of the command`);

@@ -13,7 +13,7 @@ import { root } from './steps.mjs';
 /** @returns {CruiseResult} */
 function cruise() {
   const bin = `${root}node_modules/dependency-cruiser/bin/dependency-cruise.mjs`;
-  const args = [bin, 'src', '--config', '.dependency-cruiser.cjs', '--output-type', 'json'];
+  const args = [bin, 'src', 'web', '--config', '.dependency-cruiser.cjs', '--output-type', 'json'];
   const { stdout, stderr } = spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28 });
   try {
     return JSON.parse(stdout);

@@ -9,8 +9,8 @@ import { isMain, root } from './steps.mjs';
 export const FILE_LINES_MAX = 700;
 export const LINE_COLUMNS_MAX = 120;
 
-const CODE_ROOTS = ['src', 'test', 'bench', 'scripts'];
-const CODE = /\.(ts|mjs|cjs|js)$/;
+const CODE_ROOTS = ['src', 'web', 'test', 'bench', 'scripts'];
+const CODE = /\.(tsx?|mjs|cjs|js)$/;
 const TEST_FILE = /\.test\.ts$/;
 const DRIVER_FILE = /\b(?:uvm\w*|nv[\w-]*|clc?\w+)\.[ch]\b/;
 // Spelled in two parts, so that this file and its test pass their own rule.
@@ -32,7 +32,7 @@ function checkCode({ path, text }) {
   }
   lines.forEach((line, i) => {
     const at = `${path}:${i + 1}`;
-    if (path.startsWith('src/') && line.length > LINE_COLUMNS_MAX) {
+    if (/^(?:src|web)\//.test(path) && line.length > LINE_COLUMNS_MAX) {
       found.push(`${at}: ${line.length} columns, at most ${LINE_COLUMNS_MAX}: break the line, or name a part of it`);
     }
     const marker = MARKERS.exec(line);

@@ -51,6 +51,7 @@ function machines(): Machines {
 }
 
 const NSYS_SUFFIX = '.sqlite';
+const NSYS_REPORT = '.nsys-rep';
 const NAMES_SHOWN = 12;
 
 function fail(place: string, what: string): never {
@@ -225,7 +226,15 @@ export async function openTrace(path: string, options: OpenTraceOptions = {}): P
     checkName(path, trace.info.name, options);
     return trace;
   }
-  if (path.endsWith(NSYS_SUFFIX)) fail(path, `exports of Nsight Systems are not read; what can be: ${TRACE_INPUTS}`);
+  if (path.endsWith(NSYS_SUFFIX)) {
+    const { importNsys } = await import('../trace/import/nsys.ts');
+    const trace = await importNsys(path, { uvmlab: packageVersion() });
+    checkName(path, trace.info.name, options);
+    return trace;
+  }
+  if (path.endsWith(NSYS_REPORT)) {
+    fail(path, `a report of Nsight Systems is read as its export: nsys export --type sqlite ${path}`);
+  }
   if (/\.jsonl?$|\.jsonl\.gz$/.test(path)) return openJson(path, options);
   return fail(path, `unknown kind of file; its name must end in ${TRACE_INPUTS}`);
 }

@@ -7,11 +7,11 @@ import { EVENT_ENTRY_BYTES_V2 } from '../device/abi/events.ts';
 import { putEntryV2 } from '../device/model/log_entries.ts';
 import { EVENT_GPU_FAULT, EVENT_REPLAY } from '../model/uvm/tools.ts';
 import type { RecordingHeader, RecordingWriter } from '../trace/recording_file.ts';
-import { surveyRecording } from '../trace/recording_ranges.ts';
 import { type Executed, executeRun } from './execute.ts';
 import { loadMachines } from './machines.ts';
-import { reportRecording } from './recording_report.ts';
-import { batchTimes, predictUntraced } from './untraced_time.ts';
+import { openTrace } from './open_trace.ts';
+import { fullReport } from './report/full_report.ts';
+import { batchTimes } from './untraced_time.ts';
 
 const MIB = 2 ** 20;
 const machines = loadMachines();
@@ -26,9 +26,9 @@ afterEach(() => rmSync(dir, { recursive: true }));
 
 async function predict(write: (w: RecordingWriter) => void, changes: Partial<RecordingHeader> = {}, machine?: string) {
   writeRecording(path, write, changes);
-  const survey = await surveyRecording(path);
-  const report = await reportRecording(survey);
-  return { report, predicted: await predictUntraced(survey, report, machines, machine) };
+  const trace = await openTrace(path, machine === undefined ? {} : { machine });
+  const full = await fullReport(trace, { machines, prediction: true, ...(machine === undefined ? {} : { machine }) });
+  return { report: full.report, time: full.untraced, why: full.tracingUnknown };
 }
 
 function run(steps: object[], traced: boolean): Executed {
@@ -59,9 +59,8 @@ describe('the predicted time without the recorder', () => {
   it('is what the untraced program takes in the model, where the model made the recording', async () => {
     const steps = [WRITE, READ, WRITE, READ];
     const [traced, untraced] = [true, false].map((how) => run(steps, how));
-    const { report, predicted } = await predict(recordingOf(traced));
-    if (!predicted.ok) throw new Error(predicted.why);
-    const { time } = predicted;
+    const { report, time, why } = await predict(recordingOf(traced));
+    if (time === null) throw new Error(why ?? 'no prediction');
     expect(time.moved).toEqual({ recorded: 24 * MIB, replayed: 24 * MIB });
     expect(time.movedAlike).toBe(true);
     expect(time.traced.batches).toBe(report.batches.replayed);
@@ -74,11 +73,8 @@ describe('the predicted time without the recorder', () => {
 
   it('says that the replay moves less where prefetch calls took pages away', async () => {
     const back = { do: 'prefetch', to: 'cpu', buffer: 'a', offset: 0, length: 8 * MIB };
-    const { predicted } = await predict(recordingOf(run([WRITE, READ, back, READ], true)));
-    expect(predicted).toMatchObject({
-      ok: true,
-      time: { movedAlike: false, moved: { recorded: 16 * MIB, replayed: 8 * MIB } },
-    });
+    const { time } = await predict(recordingOf(run([WRITE, READ, back, READ], true)));
+    expect(time).toMatchObject({ movedAlike: false, moved: { recorded: 16 * MIB, replayed: 8 * MIB } });
   });
 });
 
@@ -89,25 +85,29 @@ describe('there is none', () => {
   const oneFault = (writer: RecordingWriter): void => writer.appendEvents(entry('gpuFault', FAULT));
 
   it('without GPU faults', async () => {
-    expect((await predict(cpuAlone)).predicted).toEqual({ ok: false, why: 'the recording has no GPU faults' });
+    expect(await predict(cpuAlone)).toMatchObject({ time: null, why: 'the trace has no GPU faults' });
   });
 
   it('without a machine, unless one is named', async () => {
     const unknown = { machine: null, processors: [{ number: GPU0, word: 'gpu0', uuid: 'g', name: 'A100' }] };
-    const { predicted } = await predict(oneFault, unknown);
-    expect(predicted).toEqual({ ok: false, why: expect.stringContaining('names no machine profile') });
+    expect(await predict(oneFault, unknown)).toMatchObject({
+      time: null,
+      why: expect.stringContaining('name one with --machine'),
+    });
     await expect(predict(oneFault, unknown, 'nowhere')).rejects.toThrow('machine "nowhere": unknown');
   });
 
   it('where the service does not fit into the recorded time', async () => {
-    const { predicted } = await predict(oneFault);
-    expect(predicted).toEqual({ ok: false, why: "the model's service times do not fit into the recorded time" });
+    const why = "the model's service times do not fit into the recorded time";
+    expect(await predict(oneFault)).toMatchObject({ time: null, why });
   });
 
   it('where the recorded faults cannot be replayed', async () => {
     const gpu1 = [{ number: GPU0, word: 'gpu1', uuid: 'g' }];
-    const { predicted } = await predict(oneFault, { processors: gpu1 });
-    expect(predicted).toEqual({ ok: false, why: expect.stringContaining('a recorded fault is of gpu1') });
+    expect(await predict(oneFault, { processors: gpu1 })).toMatchObject({
+      time: null,
+      why: expect.stringContaining('a recorded fault is of gpu1'),
+    });
   });
 });
 

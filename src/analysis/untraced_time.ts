@@ -1,19 +1,17 @@
 /** What a recorded program would have taken without the recorder: the recorded time, less what the model says. */
 import { PAGE_SIZE } from '../base/units.ts';
 import {
+  EVENT_CPU_FAULT,
   EVENT_GPU_FAULT,
   EVENT_MIGRATION,
   EVENT_REPLAY,
   type EventLog,
   TOOLS_MIGRATION_USER,
 } from '../model/uvm/tools.ts';
-import { CASE_EVENTS_MAX, createRecordingCase } from '../trace/recording_case.ts';
-import { RecordingFileError } from '../trace/recording_file.ts';
-import type { RecordingSurvey } from '../trace/recording_ranges.ts';
+import type { Run } from '../scenario/runner.ts';
+import type { CaseLine } from '../trace/case_check.ts';
 import { executeReplay } from './execute.ts';
 import type { Machines } from './machines.ts';
-import type { RecordingReport } from './recording_report.ts';
-import { flowBytes } from './summary.ts';
 
 export interface ServiceTimes {
   /** Batches with a replay, and the sum of their times from the first fault's entry to the replay. */
@@ -41,22 +39,77 @@ export interface UntracedTime {
   notes: string[];
 }
 
-/** Batches with a replay, and the sum of their service times, in nanoseconds of the model's clock. */
-export function batchTimes(log: EventLog): { batches: number; time: number } {
-  const key = (i: number): number => log.src[i] * 2 ** 32 + log.batch[i];
+/** What an untraced driver needs for the faults of one allocation, by the replay; microseconds. */
+export interface AllocationService {
+  gpuMicroseconds: number;
+  cpuMicroseconds: number;
+}
+
+function batchKey(log: EventLog, i: number): number {
+  return log.src[i] * 2 ** 32 + log.batch[i];
+}
+
+/** The service time of each batch with a replay, by its key. */
+function batchServices(log: EventLog): Map<number, number> {
   const firsts = new Map<number, number>();
   for (let i = 0; i < log.count; i++) {
     if (log.kind[i] !== EVENT_GPU_FAULT) continue;
-    firsts.set(key(i), Math.min(firsts.get(key(i)) ?? log.gpuTime[i], log.gpuTime[i]));
+    const key = batchKey(log, i);
+    firsts.set(key, Math.min(firsts.get(key) ?? log.gpuTime[i], log.gpuTime[i]));
   }
-  const lasts = new Map<number, number>();
+  const services = new Map<number, number>();
   for (let i = 0; i < log.count; i++) {
-    if (log.kind[i] !== EVENT_REPLAY || !firsts.has(key(i))) continue;
-    lasts.set(key(i), Math.max(lasts.get(key(i)) ?? log.gpuTime[i], log.gpuTime[i]));
+    const first = log.kind[i] === EVENT_REPLAY ? firsts.get(batchKey(log, i)) : undefined;
+    if (first === undefined) continue;
+    const key = batchKey(log, i);
+    services.set(key, Math.max(services.get(key) ?? 0, log.gpuTime[i] - first));
   }
+  return services;
+}
+
+/** Batches with a replay, and the sum of their service times, in nanoseconds of the model's clock. */
+export function batchTimes(log: EventLog): { batches: number; time: number } {
+  const services = batchServices(log);
   let time = 0;
-  for (const [batch, last] of lasts) time += last - (firsts.get(batch) as number);
-  return { batches: lasts.size, time };
+  for (const service of services.values()) time += service;
+  return { batches: services.size, time };
+}
+
+/**
+ * The service of a run by allocation: that of each batch divided by its faults, and `cpuFaultTime` nanoseconds by the
+ * number of CPU faults.
+ */
+export function servicesByAllocation(run: Run, cpuFaultTime: number): Map<string, AllocationService> {
+  const { log } = run.m.tools;
+  const services = batchServices(log);
+  const faults = new Map<number, number>();
+  let cpuFaults = 0;
+  for (let i = 0; i < log.count; i++) {
+    if (log.kind[i] === EVENT_CPU_FAULT) cpuFaults++;
+    if (log.kind[i] !== EVENT_GPU_FAULT) continue;
+    faults.set(batchKey(log, i), (faults.get(batchKey(log, i)) ?? 0) + 1);
+  }
+  const out = new Map<string, AllocationService>();
+  let last = run.scenario.allocations[0];
+  for (let i = 0; i < log.count; i++) {
+    const ofCpu = log.kind[i] === EVENT_CPU_FAULT;
+    if (!ofCpu && log.kind[i] !== EVENT_GPU_FAULT) continue;
+    const page = log.page[i];
+    if (page < last.firstPage || page >= last.firstPage + last.pages) {
+      last = run.scenario.allocations.find((a) => page >= a.firstPage && page < a.firstPage + a.pages) ?? last;
+    }
+    let its = out.get(last.name);
+    if (its === undefined) {
+      its = { gpuMicroseconds: 0, cpuMicroseconds: 0 };
+      out.set(last.name, its);
+    }
+    if (ofCpu) its.cpuMicroseconds += cpuFaultTime / cpuFaults / 1000;
+    else {
+      const key = batchKey(log, i);
+      its.gpuMicroseconds += (services.get(key) ?? 0) / (faults.get(key) as number) / 1000;
+    }
+  }
+  return out;
 }
 
 /** Bytes that the log's faults moved, prefetched ones with them. */
@@ -71,54 +124,53 @@ function movedByFaults(log: EventLog): number {
 /** How far the replayed bytes may be from the recorded ones, as a share. */
 const MOVED_TOLERANCE = 0.05;
 
+export interface Untraced {
+  ok: true;
+  time: UntracedTime;
+  /** By name of the allocation. */
+  services: Map<string, AllocationService>;
+}
+
 /**
- * The prediction for a recording of which `report` tells, or why there is none. The recorded faults are
- * replayed twice, with the costs of a traced driver and with those of an untraced one. A replay is paced by the
- * recorded times, so its own duration tells nothing; the service of each batch (from the entry of its first fault to
- * the last replay that names it) and of each CPU fault (from the fault to its end) does. The difference of their sums
- * is what tracing took, and the recorded time less that is the prediction.
+ * The prediction for recorded faults, or why there is none. They are replayed twice, with the costs of a traced driver
+ * and with those of an untraced one. A replay is paced by the recorded times, so its own duration tells nothing; the
+ * service of each batch (from the entry of its first fault to the last replay that names it) and of each CPU fault
+ * (from the fault to its end) does. The difference of their sums is what tracing took, and the recorded time less that
+ * is the prediction.
  *
  * It assumes that the program waited for each batch and CPU fault, one after another, and that tracing changed neither
  * the faults nor their batches. What tracing adds to copies that no fault asked for (prefetch calls) stays in.
  *
- * Throws RecordingFileError for a file that cannot be read, and for a `machine` that there is not.
+ * `recordedBytes` are those that faults moved in the recording.
  */
-export async function predictUntraced(
-  survey: RecordingSurvey,
-  report: RecordingReport,
+export function predictUntraced(
+  entry: CaseLine,
+  { durationMicroseconds, recordedBytes }: { durationMicroseconds: number; recordedBytes: number },
   machines: Machines,
-  machine?: string,
-): Promise<{ ok: true; time: UntracedTime } | { ok: false; why: string }> {
-  const { durationMicroseconds, migrations, batches: recordedBatches } = report;
+): Untraced | { ok: false; why: string } {
   const no = (why: string) => ({ ok: false, why }) as const;
-  if (survey.events > CASE_EVENTS_MAX) return no('the recording has too many events to be replayed');
-  if (recordedBatches.count === 0) return no('the recording has no GPU faults');
-  let entry: Awaited<ReturnType<typeof createRecordingCase>>;
-  try {
-    entry = await createRecordingCase(survey.path, { machine, machines: machines.known });
-  } catch (error) {
-    if (machine !== undefined || !(error instanceof RecordingFileError)) throw error;
-    return no(error.message);
-  }
   const times: ServiceTimes[] = [];
   let notes: string[] = [];
   let profile = '';
-  const recorded = flowBytes(migrations.filter(({ cause }) => cause !== 'user'));
   let replayed = 0;
+  let services = new Map<string, AllocationService>();
   for (const traced of [true, false]) {
     const executed = executeReplay(entry, machines, { traced });
     if (!executed.ok) return no(executed.error);
-    const { batches, time } = batchTimes(executed.run.m.tools.log);
-    times.push({ batches, gpuMicroseconds: time / 1000, cpuMicroseconds: (executed.cpuFaultTime ?? 0) / 1000 });
-    replayed = movedByFaults(executed.run.m.tools.log);
+    const { run, cpuFaultTime = 0 } = executed;
+    const { batches, time } = batchTimes(run.m.tools.log);
+    times.push({ batches, gpuMicroseconds: time / 1000, cpuMicroseconds: cpuFaultTime / 1000 });
+    replayed = movedByFaults(run.m.tools.log);
     notes = executed.notes;
-    profile = executed.run.scenario.machine;
+    profile = run.scenario.machine;
+    if (!traced) services = servicesByAllocation(run, cpuFaultTime);
   }
   const [traced, untraced] = times;
   const sum = ({ gpuMicroseconds, cpuMicroseconds }: ServiceTimes): number => gpuMicroseconds + cpuMicroseconds;
   const untracedMicroseconds = durationMicroseconds - (sum(traced) - sum(untraced));
   if (untracedMicroseconds < sum(untraced)) return no("the model's service times do not fit into the recorded time");
-  const movedAlike = Math.abs(recorded - replayed) <= recorded * MOVED_TOLERANCE;
-  const moved = { recorded, replayed };
-  return { ok: true, time: { machine: profile, untracedMicroseconds, traced, untraced, moved, movedAlike, notes } };
+  const movedAlike = Math.abs(recordedBytes - replayed) <= recordedBytes * MOVED_TOLERANCE;
+  const moved = { recorded: recordedBytes, replayed };
+  const time = { machine: profile, untracedMicroseconds, traced, untraced, moved, movedAlike, notes };
+  return { ok: true, time, services };
 }

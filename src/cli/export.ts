@@ -9,6 +9,9 @@ const DETAILS = `
 --parquet FOLDER   a Parquet file for each kind of rows (faults, migrations, replays, ...) and for allocations, steps,
                    parameters and the like, with null for what is not there: for pandas, Polars, DuckDB, spreadsheets.
                    docs/trace-schema.md has the columns.
+--perfetto OUT     a trace for https://ui.perfetto.dev (such files are called *.perfetto-trace or *.pftrace): faults,
+                   batches, migrations, channels, allocations and counters on tracks. docs/perfetto.md says what is
+                   where.
 `;
 
 const EXAMPLES = `
@@ -16,11 +19,13 @@ Examples:
   uvmlab export run.parquet --jsonl events.jsonl
   uvmlab export run.uvmrec --jsonl /dev/stdout | head -3
   uvmlab export run.parquet --parquet tables
+  uvmlab export run.uvmrec --perfetto run.perfetto-trace
 `;
 
 export interface ExportFlags extends OpenFlags {
   jsonl?: string;
   parquet?: string;
+  perfetto?: string;
   overwrite?: boolean;
 }
 
@@ -32,7 +37,8 @@ export function registerExport(program: Command): void {
       .description('Writes a trace in the forms that other tools read.')
       .argument('<TRACE>', 'a trace, or what can be opened as one')
       .option('--jsonl <OUT>', 'write lines of JSON')
-      .option('--parquet <FOLDER>', 'write a folder of Parquet files, one for each kind of rows'),
+      .option('--parquet <FOLDER>', 'write a folder of Parquet files, one for each kind of rows')
+      .option('--perfetto <OUT>', 'write a trace for Perfetto'),
   )
     .option('--overwrite', 'replace files that are there')
     .addHelpText('after', DETAILS + TRACE_HELP + EXAMPLES + EXIT_CODES)

@@ -31,7 +31,7 @@ Examples:
   uvmlab where uvm_gpu_init_isr                  a name of the driver, in its branches and in the model
   uvmlab doctor                                  what this machine has for working with the real driver
   uvmlab record -- ./program                     record a program on a real GPU
-  uvmlab report run.uvmrec                       what a recording holds
+  uvmlab report run.uvmrec                       what cost most, why, and what to change
   uvmlab import run.uvmrec -o run.parquet        a trace of it, for query and other tools
   uvmlab serve run.uvmrec                        the same in a browser, down to each page
   uvmlab run --help                              more about one command

@@ -18,6 +18,10 @@ const TYPES: Readonly<Record<string, string>> = {
 };
 const PORT_MAX = 65535;
 
+function shippedTraces(): TraceFile[] {
+  return SHIPPED.map((path) => ({ path: join(packageRoot(), path) }));
+}
+
 /** Where the build puts the page. */
 function builtPage(): string {
   return join(packageRoot(), 'dist', 'web');
@@ -61,7 +65,7 @@ export async function runServe(paths: readonly string[], flags: ServeFlags, fold
   const page = pageFiles(folder);
   const files: TraceFile[] =
     paths.length === 0
-      ? SHIPPED.map((path) => ({ path: join(packageRoot(), path) }))
+      ? shippedTraces()
       : paths.map((path) => (scenario === undefined ? { path } : { path, scenario }));
   const traces = serveTraces(files);
   let server: ExplorerServer;

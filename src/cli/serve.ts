@@ -22,7 +22,8 @@ export function registerServe(program: Command): void {
     .command('serve')
     .summary('look at traces in a browser')
     .description(
-      'Serves the explorer, a page over traces: a timeline, the address space, blocks page by page, faults step by step, two runs side by side, and the model live. Only this machine can reach it; it serves nothing else.',
+      'Serves the explorer, a page over traces: a timeline, the address space, blocks page by page, faults step by ' +
+        'step, two runs side by side, and the model live. Only this machine can reach it; it serves nothing else.',
     )
     .argument('[TRACE...]', `traces: ${TRACE_INPUTS}`)
     .option('--port <N>', 'port on this machine; 0: any that is free', '0')

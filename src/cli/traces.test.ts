@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { captureCli } from '../../test/support/captured_cli.ts';
+import { readPerfetto } from '../../test/support/perfetto_reader.ts';
 import { recordingPath } from '../analysis/machines.ts';
 import { readTrace } from '../trace/store/trace_reader.ts';
 
@@ -136,9 +137,29 @@ describe('export', () => {
     expect(cli.err).toContain('is not empty');
   });
 
+  it('writes a trace for Perfetto', async () => {
+    expect(await cli.run('export', file('small.json'), '--perfetto', file('a.perfetto-trace'))).toBe(0);
+    expect(cli.err).toMatch(/a\.perfetto-trace: \d+ tracks, [\d,]+ slices, \d+ instants, .* flows, [\d.]+ KiB\n/);
+    const written = readFileSync(file('a.perfetto-trace'));
+    const { instants } = readPerfetto(written);
+    expect(instants.filter(({ category }) => category === 'cpuFault').length).toBe(1);
+    expect(instants.filter(({ category }) => category === 'gpuFault').length).toBe(1);
+    expect(await cli.run('export', file('small.json'), '--perfetto', file('a.perfetto-trace'))).toBe(2);
+    expect(cli.err).toContain('exists already; name another file, or add --overwrite');
+    expect(await cli.run('export', file('nothing.json'), '--perfetto', file('a.perfetto-trace'), '--overwrite')).toBe(
+      2,
+    );
+    expect(readFileSync(file('a.perfetto-trace')).equals(written)).toBe(true);
+    await cli.run('import', file('small.json'), '-o', file('a.parquet'));
+    expect(await cli.run('export', file('a.parquet'), '--perfetto', file('a.parquet'), '--overwrite')).toBe(2);
+    expect(cli.err).toContain('is one of the files to read; name another');
+    expect(await cli.run('export', SORT, '--perfetto', file('no/b.pftrace'))).toBe(2);
+    expect(cli.err).toContain('there is no folder');
+  });
+
   it('needs to know what to write', async () => {
     expect(await cli.run('export', file('small.json'))).toBe(2);
-    expect(cli.err).toContain('export needs --jsonl OUT or --parquet FOLDER');
+    expect(cli.err).toContain('export needs --jsonl OUT, --parquet FOLDER or --perfetto OUT');
   });
 });
 

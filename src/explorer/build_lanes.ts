@@ -46,7 +46,7 @@ function planOf(kind: string, src: string, dst: string, channel: number, type: s
     case 'replay':
       return plan('batches', `replays ${src}`, `${src} replays`, [kind], 'points', 'kind');
     case 'migration':
-      return plan('migrations', `${src} ${dst}`, `${src} → ${dst}`, [kind], 'spans', 'cause');
+      return plan('migrations', `${src} ${dst}`, `${src} to ${dst}`, [kind], 'spans', 'cause');
     case 'mapRemote':
       return plan('migrations', 'mapRemote', 'remote mappings', [kind], 'points', 'cause');
     case 'readDuplicate':

@@ -1,7 +1,7 @@
 /**
- * An answer with typed arrays as bytes: the length of a JSON text as 4 bytes, the text, and the arrays behind it, each at
- * a multiple of 8 bytes from the end of the text's padding. In the text an array is `{ "$array": type, "at", "length" }`.
- * Numbers are little-endian, as in every machine that runs a browser or Node today.
+ * An answer with typed arrays as bytes: the length of a JSON text as 4 bytes, the text, and the arrays behind it, each
+ * at a multiple of 8 bytes from the end of the text's padding. In the text an array is
+ * `{ "$array": type, "at", "length" }`. Numbers are little-endian, as in every machine that runs a browser or Node.
  */
 
 const TYPES = { Float64Array, Uint32Array, Uint16Array, Uint8Array, Int32Array } as const;

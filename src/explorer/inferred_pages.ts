@@ -1,14 +1,13 @@
 /**
- * Where pages were, concluded from a trace's events alone: a migration puts its pages where it went to, read duplication
- * onto several, and a page that nothing is known of is where it was first asked for. Pages that were populated without
- * an event (the neighbours of a first touch) are not known of.
+ * Where pages were, concluded from a trace's events alone: a migration puts its pages where it went to, read
+ * duplication onto several, and a page that nothing is known of is where it was first asked for. Pages that were
+ * populated without an event (the neighbours of a first touch) are not known of.
  */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
 import { HistoryBuilder, NOWHERE, type PageHistory } from './page_history.ts';
 import type { Places } from './places.ts';
 import { checkSpread, type RowPlaces } from './row_places.ts';
-import { rowEnd } from './row_times.ts';
 import { sortedOrder } from './sort_rows.ts';
 
 /** `none`, the processors of the trace, `several`. */
@@ -114,8 +113,10 @@ export function inferPages(
       rows.sort();
       const times = new Float64Array(rows.length);
       for (let i = 0; i < rows.length; i++) {
-        const begin = begins[rows[i]];
-        times[i] = rules[a.kind[rows[i]]] === TO_DST ? rowEnd(trace, rows[i], begin) : begin;
+        const row = rows[i];
+        // The driver's books change when the copy is pushed, and what it says of duplicates comes behind that.
+        const pushed = rules[a.kind[row]] === TO_DST ? a.time[row] : Number.NaN;
+        times[i] = Number.isNaN(pushed) ? begins[row] : pushed;
       }
       const order = sortedOrder(times);
       const firstPage = (block - firstBlock) * PAGES_PER_BLOCK;

@@ -41,7 +41,7 @@ function grown<A extends Growing>(array: A, length: number): A {
   return wider;
 }
 
-/** Takes the changes of one block after another, each block's in order of time, and keeps those that change something. */
+/** Takes the changes of one block after another, each in order of time, and keeps those that change something. */
 export class HistoryBuilder {
   readonly #residents: readonly string[];
   readonly #blockPages: Uint16Array;

@@ -1,6 +1,6 @@
 /** One row in words, and the rows that belong to it. */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
-import { wordAt } from '../trace/store/trace_columns.ts';
+import { type TraceColumns, wordAt } from '../trace/store/trace_columns.ts';
 import { type ColumnKey, TRACE_COLUMNS } from '../trace/store/trace_schema.ts';
 import type { RowDetail } from './api.ts';
 import { MIGRATION } from './places.ts';
@@ -63,6 +63,10 @@ export function placeOfRow(index: TraceIndex, row: number): RowDetail['place'] {
   return { allocation, block, page: page % PAGES_PER_BLOCK, pages };
 }
 
+function channelText({ arrays }: TraceColumns, row: number): string {
+  return `channel ${arrays.channel[row]}`;
+}
+
 /** One line of a row: what it is and where. */
 export function rowText(index: TraceIndex, row: number): string {
   const { columns } = index.trace;
@@ -81,7 +85,7 @@ export function rowText(index: TraceIndex, row: number): string {
     case 'replay':
       return `replay of ${word('src')}, batch ${columns.arrays.batch[row]}`;
     case 'migration':
-      return `migration ${word('src')} → ${word('dst')} (${word('cause')})${at}`;
+      return `migration ${word('src')} to ${word('dst')} (${word('cause')})${at}`;
     case 'mapRemote':
       return `${word('src')} maps memory of ${word('dst')} (${word('cause')})${at}`;
     case 'readDuplicate':
@@ -97,9 +101,9 @@ export function rowText(index: TraceIndex, row: number): string {
     case 'fatalFault':
       return `fatal fault of ${word('src')}: ${word('cause')}${at}`;
     case 'eviction':
-      return `eviction ${word('src')} → ${word('dst')}${at}`;
+      return `eviction ${word('src')} to ${word('dst')}${at}`;
     case 'push':
-      return `push ${columns.arrays.push[row]} (${word('cause')}) on ${word('src')} channel ${columns.arrays.channel[row]}`;
+      return `push ${columns.arrays.push[row]} (${word('cause')}) on ${word('src')} ${channelText(columns, row)}`;
     default:
       return `${word('kind')}${at}`;
   }

@@ -63,7 +63,7 @@ function slowPages(trace: Trace, rows: readonly SlowRow[], residents: readonly s
   );
   const changes = rows.map((one) => ({
     ...one,
-    at: one.kind === 'migration' ? timesOf(trace, one.row).end : one.begin,
+    at: one.kind === 'migration' ? trace.columns.arrays.time[one.row] : one.begin,
   }));
   changes.sort((x, y) => x.at - y.at || x.row - y.row);
   for (const one of changes) {

@@ -169,7 +169,9 @@ export function treeOf(prefetch: PrefetchItem): BlockDetail['tree'] {
     page.region.count === 0 ? 'none' : `${page.region.first} to ${page.region.first + page.region.count - 1}`;
   const inBlock = (value: number): number => value % PAGES_PER_BLOCK;
   return {
-    text: `${prefetch.rule}: page ${inBlock(page.page)} of the block asks for pages ${region} of the allocation`,
+    text:
+      `${prefetch.rule}: page ${inBlock(page.page)} of the block asks for pages ${region} of the allocation; a level ` +
+      `passes where more than ${prefetch.threshold} % of its leaves are set, and the highest that passes is taken`,
     destination: prefetch.destination ?? 'none',
     levels: page.levels.map(({ level, first, outer, counter, size, passes }) => ({
       level,

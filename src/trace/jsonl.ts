@@ -1,6 +1,6 @@
 /**
- * Writing a file of JSON lines so that its name never shows half of it: lines go to a temporary name in the same
- * folder, which becomes the file's name at the end.
+ * Writing a file of JSON lines, or of anything, so that its name never shows half of it: lines go to a temporary name
+ * in the same folder, which becomes the file's name at the end.
  */
 import { closeSync, openSync, realpathSync, renameSync, rmSync, type Stats, statSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -11,6 +11,8 @@ export interface LineWriter {
   write(value: unknown): void;
   /** Writes a piece of text as it is, for lines that are too long to hold in memory as one value. */
   writeText(text: string): void;
+  /** Writes bytes as they are. */
+  writeBytes(bytes: Uint8Array): void;
   /** Gives the file its name. Nothing may be written afterwards. */
   commit(): void;
   /** Removes what was written; an earlier file of that name stays. Does nothing after the end. */
@@ -64,8 +66,7 @@ function openTarget(path: string): { file: number; temporary: string | null; tar
   return { ...openBeside(target), target };
 }
 
-function writeAll(file: number, text: string): void {
-  const bytes = Buffer.from(text);
+function writeAll(file: number, bytes: Uint8Array): void {
   for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
 }
 
@@ -82,7 +83,7 @@ export function createLineWriter(path: string): LineWriter {
     const text = pending.join('');
     pending = [];
     held = 0;
-    attempt(path, () => writeAll(file, text));
+    attempt(path, () => writeAll(file, Buffer.from(text)));
   };
   const writeText = (text: string): void => {
     assert(open, 'a line was written after the file had ended');
@@ -93,6 +94,11 @@ export function createLineWriter(path: string): LineWriter {
   return {
     write: (value) => writeText(`${JSON.stringify(value)}\n`),
     writeText,
+    writeBytes: (bytes) => {
+      assert(open, 'bytes were written after the file had ended');
+      flush();
+      attempt(path, () => writeAll(file, bytes));
+    },
     commit: () => {
       assert(open, 'a file was ended twice');
       flush();

@@ -89,11 +89,14 @@ function machineOf(path: string, header: RecordingHeader, options: RecordingCase
 }
 
 /** The module parameters that differ from their defaults, as far as the model knows them. */
-function parametersOf(header: RecordingHeader, notes: string[]): Record<string, string | number> {
+export function differingParameters(
+  parameters: Readonly<Record<string, unknown>>,
+  notes: string[],
+): Record<string, string | number> {
   const differing: Record<string, string | number> = {};
   const unknown: string[] = [];
-  for (const [name, value] of Object.entries(header.parameters)) {
-    const parsed = parseModuleParameters({ [name]: value });
+  for (const [name, value] of Object.entries(parameters)) {
+    const parsed = parseModuleParameters({ [name]: value as string });
     if (!parsed.ok) {
       unknown.push(name);
       continue;
@@ -271,7 +274,7 @@ export async function createRecordingCase(path: string, options: RecordingCaseOp
   }
   const notes = recordingNotes(survey);
   const machine = machineOf(path, survey.header, options, notes);
-  const parameters = parametersOf(survey.header, notes);
+  const parameters = differingParameters(survey.header.parameters, notes);
   const gathered = await gatherEvents(survey);
   const { events } = gathered;
   const nameFor = createRangeNames();

@@ -1,0 +1,116 @@
+/**
+ * A Chromium for the tests of the page and for the screenshots of the documents: one of the machine where there is one,
+ * else the one that the package @sparticuz/chromium carries, unpacked once below node_modules/.cache.
+ *
+ * That package unpacks itself for one cloud alone and takes an unpacked browser on trust; so its archives are unpacked
+ * here, beside a list of fonts that names its own.
+ */
+import { spawnSync } from 'node:child_process';
+import {
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { createBrotliDecompress } from 'node:zlib';
+import { chromium } from 'playwright-core';
+import { root } from './steps.mjs';
+
+const require = createRequire(import.meta.url);
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
+/** Names a browser that should be taken, as a path. */
+export const BROWSER_VARIABLE = 'UVMLAB_CHROMIUM';
+const INSTALL =
+  `install a Chromium (for example: apt-get install chromium), or set ${BROWSER_VARIABLE} to the path of one, ` +
+  'or install the development packages again (npm ci)';
+
+/** @returns {string | null} the path of a browser of this machine */
+function installed() {
+  const named = process.env[BROWSER_VARIABLE];
+  if (named !== undefined && named !== '') {
+    if (!existsSync(named)) throw new Error(`${BROWSER_VARIABLE} is ${named}, and there is no such file; ${INSTALL}`);
+    return named;
+  }
+  for (const name of NAMES) {
+    const { status, stdout } = spawnSync('which', [name], { encoding: 'utf8' });
+    if (status === 0 && stdout.trim() !== '') return stdout.trim();
+  }
+  return null;
+}
+
+/** @returns {string | null} the folder with the archives of the package */
+function archives() {
+  try {
+    return join(dirname(require.resolve('@sparticuz/chromium')), '../../bin');
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * @param {string} from the folder with the archives
+ * @returns {Promise<string>} the folder with the browser
+ */
+async function unpack(from) {
+  // The package exports no package.json; it lies beside its archives.
+  const { version } = JSON.parse(readFileSync(join(from, '..', 'package.json'), 'utf8'));
+  const target = `${root}node_modules/.cache/uvmlab/chromium-${version}`;
+  if (existsSync(join(target, 'chromium'))) return target;
+  const { extract } = await import('tar-fs');
+  const beside = `${target}.${process.pid}`;
+  rmSync(beside, { recursive: true, force: true });
+  mkdirSync(beside, { recursive: true });
+  /** @param {string} name @param {NodeJS.WritableStream} sink */
+  const take = (name, sink) => pipeline(createReadStream(join(from, name)), createBrotliDecompress(), sink);
+  await Promise.all([
+    take('chromium.br', createWriteStream(join(beside, 'chromium'), { mode: 0o755 })),
+    take('swiftshader.tar.br', extract(beside)),
+    take('fonts.tar.br', extract(join(beside, 'fonts'))),
+    take('al2023.tar.br', extract(join(beside, 'al2023'))),
+  ]);
+  const fonts = `<fontconfig><dir>${target}/fonts</dir><cachedir>${target}/fonts-cache</cachedir></fontconfig>`;
+  writeFileSync(join(beside, 'fonts', 'fonts.conf'), `<?xml version="1.0"?>\n${fonts}\n`);
+  try {
+    renameSync(beside, target);
+  } catch (error) {
+    // Another process was faster.
+    rmSync(beside, { recursive: true, force: true });
+    if (!existsSync(join(target, 'chromium'))) throw error;
+  }
+  return target;
+}
+
+/**
+ * A headless browser. Rejects, and says what to install, where there is none or it does not start.
+ * @returns {Promise<import('playwright-core').Browser>}
+ */
+export async function launchBrowser() {
+  const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--no-first-run'];
+  const known = installed();
+  const from = known === null ? archives() : null;
+  if (known === null && from === null) throw new Error(`no browser: ${INSTALL}`);
+  const folder = from === null ? null : await unpack(from);
+  const environment =
+    folder === null
+      ? {}
+      : {
+          FONTCONFIG_PATH: join(folder, 'fonts'),
+          LD_LIBRARY_PATH: [join(folder, 'al2023', 'lib'), process.env['LD_LIBRARY_PATH']].filter(Boolean).join(':'),
+        };
+  const executablePath = known ?? join(/** @type {string} */ (folder), 'chromium');
+  try {
+    const env = /** @type {Record<string, string>} */ ({ ...process.env, ...environment });
+    return await chromium.launch({ executablePath, headless: true, args, env });
+  } catch (error) {
+    throw new Error(
+      `the browser ${executablePath} does not start; ${INSTALL}\n${/** @type {Error} */ (error).message}`,
+    );
+  }
+}
