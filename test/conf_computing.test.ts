@@ -368,6 +368,21 @@ describe('IVs', () => {
       expect([one.state.error, one.state.mismatches, one.m.globalStatus]).toEqual([null, 0, NV_OK]);
     }
   });
+
+  it('are used again under a new key: no pair of key and IV twice', () => {
+    const { used, aead } = watchedCipher();
+    const scenario = scenarioOf(ON, bytes, [...steps, ...steps, ...steps]);
+    const one = begin(scenario, { contents: true, aead, parameters: { uvm_enable_builtin_tests: 1 } });
+    confOf(one.m).keyRotationThreshold = 100_000;
+    advanceRun(one);
+    const { pagesToGpu, pagesToCpu, keyRotations } = confOf(one.m).counts;
+    expect(keyRotations).toBeGreaterThan(4);
+    // Pages, and what launches and semaphores take besides.
+    expect(used.length).toBeGreaterThan(pagesToGpu + pagesToCpu);
+    expect(new Set(used).size).toBe(used.length);
+    expect(new Set(used.map((pair) => pair.split(' ')[1])).size).toBeLessThan(used.length);
+    expect([one.state.error, one.state.mismatches, one.m.globalStatus]).toEqual([null, 0, NV_OK]);
+  });
 });
 
 describe('a snapshot', () => {

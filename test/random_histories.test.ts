@@ -9,7 +9,8 @@ import { describe, expect, it } from 'vitest';
 import { checkSeeds, failureText, withConfidentialComputing } from './histories/check.ts';
 import { type Coverage, missing, REQUIRED } from './histories/coverage.ts';
 import { generateHistory } from './histories/generate.ts';
-import type { History } from './histories/history.ts';
+import { fail } from './histories/harness.ts';
+import type { Access, History, Program } from './histories/history.ts';
 import { runHistory } from './histories/run.ts';
 import { shrink } from './histories/shrink.ts';
 
@@ -24,6 +25,44 @@ describe('random histories', () => {
   it('the first ones break no rule with Confidential Computing either', () => {
     expect(checkSeeds(FIRST, Math.min(COUNT, 60), new Map(), withConfidentialComputing)).toBeNull();
   }, 60_000);
+
+  it('two GPUs that take pages from each other stop once the driver sees that they thrash', () => {
+    const program = (on: number, page: number, access: Access, at: number): Program => ({
+      on,
+      gpc: 2,
+      client: 53,
+      at,
+      accesses: [[0, page, access]],
+    });
+    const programs = [program(1, 9, 1, 58_019), program(2, 6, 2, 274)];
+    /** Decisions, up to a limit; replays wait until a fault buffer is empty. */
+    function decisions(parameters: Record<string, number>, limit: number): number {
+      let count = 0;
+      const { failure } = runHistory(
+        {
+          ...{ seed: 0, gpus: 2, nvlinkPeers: false, confidentialComputing: true, faultBufferEntries: 256 },
+          ...{ vidmemPages: 2 ** 25, traced: false, observed: false, verify: true, costs: {} },
+          parameters: { uvm_perf_fault_replay_policy: 3, ...parameters },
+          buffers: [{ gap: 512, pages: 16 }],
+          steps: [{ do: 'burst', programs, raw: [], flushAt: [] }],
+        },
+        new Map(),
+        (m) => {
+          const decide = m.res.seams.selectResidency;
+          m.res.seams.selectResidency = (...call) => {
+            if (++count >= limit) fail('enough');
+            return decide(...call);
+          };
+        },
+      );
+      expect(failure).toBe(count < limit ? null : 'enough');
+      return count;
+    }
+    expect(decisions({}, 100)).toBeLessThan(20);
+    expect(decisions({ uvm_perf_thrashing_lapse_usec: 100 }, 100)).toBeLessThan(20);
+    expect(decisions({ uvm_perf_thrashing_lapse_usec: 50 }, 100)).toBe(100);
+    expect(decisions({ uvm_perf_thrashing_enable: 0 }, 100)).toBe(100);
+  });
 
   it('a history in a file breaks no rule', () => {
     const file = process.env['HISTORY_FILE'];

@@ -31,8 +31,8 @@ function bitOf(words: Uint32Array, offset: number, page: number): boolean {
 }
 
 /**
- * Looks at the driver's masks of residency and mappings: at those of the block that is being serviced whenever the observer is
- * called, and at all of them between two steps.
+ * Looks at the driver's masks of residency and mappings: at those of the block that is being serviced whenever the
+ * observer is called, and at all of them between two steps.
  */
 class Watcher implements Why {
   readonly prefetchLevel = nothing;

@@ -13,29 +13,35 @@ const PART_NS = 1e8;
 /** Parts at most, for a trace of any length. */
 const PARTS_MAX = 1 << 20;
 
-interface GpuClock {
-  /** What a GPU time has to be increased by, for each part of the CPU's time; NaN where nothing tells. */
-  distance: Float64Array;
+/** Parts of the CPU's time. */
+interface Parts {
+  begin: number;
+  width: number;
+  count: number;
 }
 
-interface TimeAxis {
-  /** The clocks are one. */
-  readonly one: boolean;
-  readonly begin: number;
-  readonly part: number;
-  /** By number of the word in `src`. */
-  readonly clocks: readonly (GpuClock | undefined)[];
-  /** Number of the word `cpu` in `src`, and words of `dst` as words of `src`. */
-  readonly cpu: number;
-  readonly srcOfDst: Int32Array;
+/** What GPU times have to be increased by in each part, by number of the GPU's word in `src`; NaN: nothing tells. */
+type Distances = (Float64Array | undefined)[];
+
+function partsOf({ columns: { arrays, count } }: Trace): Parts {
+  const { time } = arrays;
+  let begin = Number.POSITIVE_INFINITY;
+  let end = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < count; i++) {
+    if (time[i] < begin) begin = time[i];
+    if (time[i] > end) end = time[i];
+  }
+  if (!(end >= begin)) return { begin: 0, width: PART_NS, count: 1 };
+  const width = Math.max(PART_NS, (end - begin) / PARTS_MAX);
+  return { begin, width, count: Math.floor((end - begin) / width) + 1 };
 }
 
-const axes = new WeakMap<Trace, TimeAxis>();
-
-/** The GPU whose clock the row's GPU times are of: who pushes a copy is its source, unless that is the CPU. */
-function clockOf(trace: Trace, axis: Pick<TimeAxis, 'cpu' | 'srcOfDst'>, row: number): number {
-  const { src, dst } = trace.columns.arrays;
-  return src[row] === axis.cpu ? axis.srcOfDst[dst[row]] : src[row];
+/** Gives a row's GPU: who pushes a copy is its source, unless that is the CPU. Numbers of words in `src`. */
+function gpuFinder({ columns: { arrays, words } }: Trace): (row: number) => number {
+  const { src, dst } = arrays;
+  const cpu = words.src.numbers.get('cpu') ?? -1;
+  const srcOfDst = Int32Array.from(words.dst.list, (word) => words.src.numbers.get(word) ?? words.src.list.length);
+  return (row) => (src[row] === cpu ? srcOfDst[dst[row]] : src[row]);
 }
 
 /** Fills parts that have no event, and takes the least of neighbours: a part may have late events alone. */
@@ -47,74 +53,45 @@ function settle(distance: Float64Array): void {
   }
   for (let p = distance.length - 2; p >= 0; p--) if (Number.isNaN(distance[p])) distance[p] = distance[p + 1];
   const before = distance.slice();
-  for (let p = 0; p < distance.length; p++) {
-    distance[p] = Math.min(before[Math.max(0, p - 1)], before[p], before[Math.min(before.length - 1, p + 1)]);
+  const end = before.length - 1;
+  for (let p = 0; p <= end; p++) {
+    distance[p] = Math.min(before[Math.max(0, p - 1)], before[p], before[Math.min(end, p + 1)]);
   }
 }
 
-function makeAxis(trace: Trace): TimeAxis {
-  const { columns, info } = trace;
-  const { arrays: a, words, count } = columns;
-  const names = {
-    cpu: words.src.numbers.get('cpu') ?? -1,
-    srcOfDst: Int32Array.from(words.dst.list, (word) => words.src.numbers.get(word) ?? -1),
-  };
-  const clocks: (GpuClock | undefined)[] = [];
-  let begin = Number.POSITIVE_INFINITY;
-  let end = Number.NEGATIVE_INFINITY;
+function distancesOf(trace: Trace, parts: Parts, gpuOf: (row: number) => number): Distances {
+  const { arrays, count } = trace.columns;
+  const { time, gpuTime, gpuTimeEnd } = arrays;
+  const distances: Distances = [];
   for (let i = 0; i < count; i++) {
-    if (a.time[i] < begin) begin = a.time[i];
-    if (a.time[i] > end) end = a.time[i];
+    // A copy begins on the GPU after the CPU has begun its push: it bounds the distance from the other side.
+    if (Number.isNaN(time[i]) || Number.isNaN(gpuTime[i]) || !Number.isNaN(gpuTimeEnd[i])) continue;
+    const gpu = gpuOf(i);
+    distances[gpu] ??= new Float64Array(parts.count).fill(Number.NaN);
+    const distance = distances[gpu];
+    const part = Math.floor((time[i] - parts.begin) / parts.width);
+    const away = time[i] - gpuTime[i];
+    if (!(distance[part] <= away)) distance[part] = away;
   }
-  const part = Math.max(PART_NS, (end - begin) / PARTS_MAX);
-  const axis = { one: info.clock === 'virtual', begin, part, clocks, ...names };
-  if (axis.one) return axis;
-  const parts = end >= begin ? Math.floor((end - begin) / part) + 1 : 1;
-  for (let i = 0; i < count; i++) {
-    const away = a.time[i] - a.gpuTime[i];
-    if (Number.isNaN(away)) continue;
-    const clock = clockOf(trace, axis, i);
-    if (clock < 0) continue;
-    clocks[clock] ??= { distance: new Float64Array(parts).fill(Number.NaN) };
-    const { distance } = clocks[clock];
-    const p = Math.floor((a.time[i] - begin) / part);
-    // A copy begins on the GPU after the CPU has begun its push, so a migration tells nothing here.
-    if (!Number.isNaN(a.gpuTimeEnd[i])) continue;
-    if (!(distance[p] <= away)) distance[p] = away;
-  }
-  for (const clock of clocks) if (clock !== undefined) settle(clock.distance);
-  return axis;
+  for (const distance of distances) if (distance !== undefined) settle(distance);
+  return distances;
 }
 
-/** How times of the trace's rows are put on one axis; worked out once. */
-function timeAxis(trace: Trace): TimeAxis {
-  let axis = axes.get(trace);
-  if (axis === undefined) {
-    axis = makeAxis(trace);
-    axes.set(trace, axis);
-  }
-  return axis;
-}
-
-/** Begin of a row; NaN where it has no time. */
-function rowBegin(trace: Trace, row: number, axis: TimeAxis): number {
-  const { time, gpuTime } = trace.columns.arrays;
-  const gpu = gpuTime[row];
-  if (Number.isNaN(gpu)) return time[row];
-  if (axis.one) return gpu;
-  const clock = axis.clocks[clockOf(trace, axis, row)];
-  if (clock === undefined) return time[row];
-  const placed = gpu + clock.distance[Math.floor((time[row] - axis.begin) / axis.part)];
-  return Number.isNaN(placed) ? time[row] : placed;
-}
-
-/** Begin of each row; NaN for one without a time. The array may be one of the trace's own. */
+/** Begin of each row; NaN for one without a time. */
 export function rowBegins(trace: Trace): Float64Array {
-  const axis = timeAxis(trace);
-  const { time } = trace.columns.arrays;
-  if (!axis.one && axis.clocks.length === 0) return time;
-  const begins = new Float64Array(trace.columns.count);
-  for (let i = 0; i < begins.length; i++) begins[i] = rowBegin(trace, i, axis);
+  const { time, gpuTime } = trace.columns.arrays;
+  const begins = gpuTime.slice();
+  const virtual = trace.info.clock === 'virtual';
+  const parts = virtual ? { begin: 0, width: 1, count: 0 } : partsOf(trace);
+  const gpuOf = gpuFinder(trace);
+  const distances = virtual ? [] : distancesOf(trace, parts, gpuOf);
+  for (let i = 0; i < begins.length; i++) {
+    if (!virtual && !Number.isNaN(begins[i])) {
+      const distance = distances[gpuOf(i)];
+      begins[i] += distance === undefined ? Number.NaN : distance[Math.floor((time[i] - parts.begin) / parts.width)];
+    }
+    if (Number.isNaN(begins[i])) begins[i] = time[i];
+  }
   return begins;
 }
 

@@ -11,6 +11,8 @@ export {
   channelInjectStuckSemaphore,
   gpuInjectEccError,
   InjectError,
+  rmInjectBusy,
+  rmInjectKeyRotation,
 } from './uvm/channel_inject.ts';
 export type { AeadCipher } from './uvm/conf_computing_types.ts';
 export { parseModuleParameters } from './uvm/params.ts';

@@ -5,6 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import sqlite from 'node-sqlite3-wasm';
 import { openTrace } from '../../src/analysis/open_trace.ts';
 import { createPrng, prngBelow } from '../../src/base/prng.ts';
 import { EVENT_TYPE } from '../../src/device/abi/events.ts';
@@ -111,8 +112,18 @@ function recordingSeeds(folder: string): Uint8Array[] {
   });
 }
 
+/** Exports of Nsight Systems with pages of 512 bytes, so that few bytes are of no use. */
+function databaseSeeds(folder: string): Uint8Array[] {
+  const sql = readFileSync(new URL('../fixtures/nsys-unified-memory.sql', import.meta.url), 'utf8');
+  const path = join(folder, 'seed.sqlite');
+  const database = new sqlite.Database(path);
+  database.exec(`PRAGMA page_size = 512; ${sql}`);
+  database.close();
+  return [readFileSync(path)];
+}
+
 export const IMPORTERS: readonly Importer[] = [
-  { name: 'parquet', share: 0.76, seeds: parquetSeeds, open: openParquet, place: /^x\.parquet: byte \d+: ./ },
+  { name: 'parquet', share: 0.74, seeds: parquetSeeds, open: openParquet, place: /^x\.parquet: byte \d+: ./ },
   {
     name: 'jsonl',
     share: 0.12,
@@ -133,5 +144,12 @@ export const IMPORTERS: readonly Importer[] = [
     seeds: recordingSeeds,
     open: through('x.uvmrec'),
     place: /\/x\.uvmrec: (byte \d+: .|the range at )/,
+  },
+  {
+    name: 'sqlite',
+    share: 0.02,
+    seeds: databaseSeeds,
+    open: through('x.sqlite'),
+    place: /\/x\.sqlite: ./,
   },
 ];

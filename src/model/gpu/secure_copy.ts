@@ -4,7 +4,8 @@
  *
  * Each channel counts the IVs that it uses, in each direction; the driver counts along (uvm/conf_computing.ts), and
  * both agree because the pushes of a channel run in the order in which they were built. An IV is kept as one number,
- * rotations * 2^32 + messages since the last rotation. The key of a channel is that of its engine's pool.
+ * rotations * 2^32 + messages since the last rotation. The key of a channel is that of its engine's pool; when it is
+ * rotated the messages are counted from 0 again.
  */
 import { createPrng, prngNext } from '../../base/prng.ts';
 import { PAGE_SIZE } from '../../base/units.ts';
@@ -38,10 +39,18 @@ export interface SecureChannel {
   preparedNotifiers: number;
 }
 
-/** The key that channels of a pool get from the resource manager: 32 bytes, the same in each run. */
-export function secureKey(gpu: number, pool: number): Uint8Array {
+/**
+ * The key that channels of a pool get from the resource manager, 32 bytes: the same in each run, and another one after
+ * each rotation of the pool's key, `version` of them.
+ */
+export function secureKey(gpu: number, pool: number, version = 0): Uint8Array {
   const prng = createPrng(0x5ec2 + gpu * 64 + pool);
-  return new Uint8Array(Uint32Array.from({ length: 8 }, () => prngNext(prng)).buffer);
+  const words = Uint32Array.from({ length: 8 }, () => prngNext(prng));
+  if (version > 0) {
+    const rotated = createPrng(version);
+    for (let i = 0; i < words.length; i++) words[i] ^= prngNext(rotated);
+  }
+  return new Uint8Array(words.buffer);
 }
 
 /** The 12 bytes of an IV: channel and direction, rotations, messages. */

@@ -12,10 +12,10 @@
  * With Confidential Computing the pools are made in channel_conf_computing.ts, and a reservation locks its channel
  * until the push ends.
  *
- * Left out: CE_PROXY pools, CONTROL entries and the pushes of channel_init without Confidential Computing (tracking
- * values begin at 1), suspending peer copies, the properties of copy engines (all count as equal, so engines are chosen
- * by use and index alone), freeing a manager. Errors of a channel (RC, ECC) are found where the driver
- * looks for them (uvm_channel_check_errors); a GPU has none but those of channel_inject.ts.
+ * Left out: CE_PROXY pools, the control entries and pushes of channel_init without Confidential Computing (tracking
+ * values begin at 1, at entry 0), suspending peer copies, the properties of copy engines (all count as equal, and are
+ * chosen by use and index alone), freeing a manager. Errors of a channel (RC, ECC) are found where the driver looks for
+ * them (uvm_channel_check_errors); a GPU has none but those of channel_inject.ts.
  */
 import { assert } from '../../base/assert.ts';
 import {
@@ -28,7 +28,7 @@ import {
   hostStartTime,
 } from '../gpu/host.ts';
 import type { Model } from '../state.ts';
-import type { ConfComputing } from './conf_computing_types.ts';
+import type { ConfComputing, KeyRotation } from './conf_computing_types.ts';
 import {
   createGpuSemaphorePool,
   type GpuSemaphorePool,
@@ -87,6 +87,7 @@ export const CHANNEL_NUM_GPFIFO_ENTRIES_DEFAULT = 1024;
 
 /** Kinds of GPFIFO entries. */
 export const GPFIFO_ENTRY_NORMAL = 0;
+export const GPFIFO_ENTRY_CONTROL = 1;
 
 /** No channel: such a tracker entry counts as complete. */
 export const CHANNEL_NONE = -1;
@@ -154,6 +155,8 @@ export interface ChannelPool {
   /** Copy engine behind all channels of the pool. */
   engine: number;
   channels: Channel[];
+  /** Keys of the pool's engine; null without Confidential Computing, and in a pool that has another one's. */
+  keyRotation: KeyRotation | null;
 }
 
 /** The first push that was pending when an error of its channel was found: it is likely the cause. */
@@ -242,7 +245,7 @@ export function channelPoolAdd(
   entries: number,
   firstValue: number,
 ): number {
-  const pool: ChannelPool = { poolType, engine, channels: [] };
+  const pool: ChannelPool = { poolType, engine, channels: [], keyRotation: null };
   manager.pools.push(pool);
   for (let i = 0; i < channels; i++) addChannel(manager, pool, entries, firstValue);
   return manager.pools.length - 1;
@@ -344,11 +347,17 @@ export function channelReserveGpuToGpu(m: Model, gpu: number, peer: number): Cha
   return channelReserveInPool(m, manager.pools[pool === -1 ? manager.poolForType[CHANNEL_TYPE_GPU_TO_GPU] : pool]);
 }
 
+function rotateKeyIfPending(m: Model, pool: ChannelPool): number {
+  if (pool.keyRotation === null || m.res.confComputing === null) return NV_OK;
+  return m.res.confComputing.rotateKeyIfPending(m, pool);
+}
+
 /**
  * The first channel with room, from index 0: the next one is used only while those before it are full. With all of them
  * full the thread updates their progress, which runs callbacks, and polls until one has room.
  */
 function channelReserveInPool(m: Model, pool: ChannelPool): Channel | null {
+  if (rotateKeyIfPending(m, pool) !== NV_OK) return null;
   const channels = pool.channels;
   for (let i = 0; i < channels.length; i++) {
     if (tryClaim(m, channels[i], 1)) return channels[i];
@@ -367,6 +376,8 @@ function channelReserveInPool(m: Model, pool: ChannelPool): Channel | null {
 /** Reserves `count` entries on one channel, polling while it is full; returns a driver status (uvm_channel_reserve). */
 export function channelReserve(m: Model, channel: Channel, count: number): number {
   assert(count < channel.numGpfifoEntries, 'more entries than a channel has');
+  const rotated = rotateKeyIfPending(m, channelManagerGet(m, channel).pools[channel.pool]);
+  if (rotated !== NV_OK) return rotated;
   if (tryClaim(m, channel, count)) return NV_OK;
   const since = m.k.now;
   for (;;) {
@@ -529,7 +540,9 @@ function updateProgress(m: Model, channel: Channel, max: number): number {
     }
     const span = entries[at + GPFIFO_SPAN];
     if (span !== SPAN_NONE) pushbufferMarkCompleted(manager.pushbuffer, span);
-    if (m.res.pushWatch !== null) m.res.pushWatch.collected(m, channel.id, value, onComplete !== -1);
+    if (m.res.pushWatch !== null && entries[at + GPFIFO_KIND] === GPFIFO_ENTRY_NORMAL) {
+      m.res.pushWatch.collected(m, channel.id, value, onComplete !== -1);
+    }
   }
   return (channel.cpuPut - channel.gpuGet) & mask;
 }
@@ -607,9 +620,10 @@ export function channelRecentPushes(m: Model, id: number, count: number): PushRe
   const records: PushRecord[] = [];
   for (let back = 1; back <= mask && records.length < count; back++) {
     const at = ((channel.cpuPut - back) & mask) * GPFIFO_WORDS;
+    if (entries[at + GPFIFO_KIND] === GPFIFO_ENTRY_CONTROL) continue;
     const value = entries[at + GPFIFO_TRACKING_VALUE];
     // An entry that was never written, or the whole ring of a channel that was never used.
-    if (!(value > 0) || value !== trackingSem.queuedValue + 1 - back) break;
+    if (!(value > 0) || value !== trackingSem.queuedValue - records.length) break;
     records.push({
       channel: id,
       value,

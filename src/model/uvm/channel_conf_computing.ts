@@ -29,6 +29,7 @@ import {
   pickCes,
 } from './channel.ts';
 import { createDmaBufferPool } from './conf_computing.ts';
+import { createPoolKeys, KEY_ROTATION_LOWER_THRESHOLD } from './conf_computing_key_rotation.ts';
 import type { ConfComputing } from './conf_computing_types.ts';
 import { createPush, PUSH_MAX_CONCURRENT_PUSHES, PUSH_SLOT_STATIC } from './pushbuffer.ts';
 import { BUF_ALIGNMENT } from './secure_memory.ts';
@@ -57,6 +58,9 @@ function createConfComputing(manager: ChannelManager): ConfComputing {
       decryptUsed: 0,
       decryptRotations: 0,
     })),
+    keyRotationEnabled: false,
+    keyRotationThreshold: KEY_ROTATION_LOWER_THRESHOLD,
+    rmBusyCalls: 0,
     dma: createDmaBufferPool(),
     memory: null,
     bundles: new Map(),
@@ -74,6 +78,7 @@ function createConfComputing(manager: ChannelManager): ConfComputing {
       gpuEncryptedBytes: 0,
       ivRotations: 0,
       pushDecryptFailures: 0,
+      keyRotations: 0,
     },
   };
 }
@@ -113,6 +118,7 @@ export function createConfComputingChannelManager(gpu: number, options: ChannelM
   for (const channel of manager.channels) channel.pushLock = PUSH_LOCK_FREE;
   manager.pushbuffer.sizeMask = BUF_ALIGNMENT - 1;
   manager.confComputing = createConfComputing(manager);
+  createPoolKeys(manager);
   return manager;
 }
 

@@ -14,7 +14,8 @@ import { secureMemoryRead, secureMemoryWrite } from '../gpu/secure_memory.ts';
 import { ceRunLaunch } from '../gpu/work_launch.ts';
 import type { Model } from '../state.ts';
 import { type Channel, channelGet, channelManagerGet } from './channel.ts';
-import { confComputingOf, confComputingResources, type Decrypted, keyOf } from './conf_computing.ts';
+import { confComputingOf, confComputingResources, type Decrypted } from './conf_computing.ts';
+import { channelKey } from './conf_computing_key_rotation.ts';
 import {
   CE_NO_MEMBAR,
   ceDecrypt,
@@ -82,7 +83,7 @@ export function cpuEncryptAt(
 ): void {
   const { aead } = confComputingResources(m);
   if (aead === null) return;
-  const sealed = aead.seal(keyOf(m, channel), secureIv(channel.id, true, iv), plain);
+  const sealed = aead.seal(channelKey(m, channel), secureIv(channel.id, true, iv), plain);
   secureMemoryWrite(m, channel.gpu, dst, sealed.cipher);
   secureMemoryWrite(m, channel.gpu, tag, sealed.tag);
 }
@@ -101,7 +102,7 @@ export function cpuDecryptAt(
   if (memory === null || aead === null) return { status: NV_OK, plain: null };
   const cipher = byteMemoryRead(memory.unprotected, src, bytes);
   const written = byteMemoryRead(memory.unprotected, tag, AUTH_TAG_BYTES);
-  const plain = aead.open(keyOf(m, channel), secureIv(channel.id, false, iv), cipher, written);
+  const plain = aead.open(channelKey(m, channel), secureIv(channel.id, false, iv), cipher, written);
   return { status: plain === null ? NV_ERR_INVALID_DATA : NV_OK, plain };
 }
 

@@ -28,6 +28,7 @@ import {
   channelGet,
   channelGpu,
   channelManagerGet,
+  channelRelease,
   channelReserveType,
   channelUnlockForPush,
   channelWait,
@@ -63,11 +64,12 @@ import {
   logGpuEncryption,
   maybeRotateChannelIvs,
 } from './conf_computing.ts';
+import { channelPoolRotateKeyIfPending } from './conf_computing_key_rotation.ts';
 import {
   type AeadCipher,
   type ConfComputingResources,
-  LAUNCH_CHANNEL_FAILED,
   type Launch,
+  launchChannelFailed,
 } from './conf_computing_types.ts';
 import { globalSetFatalError } from './gpu_semaphore.ts';
 import { encryptedPayloadUpdate, logPayloadEncryption } from './gpu_semaphore_secure.ts';
@@ -88,7 +90,7 @@ import {
   wlcTagGpuVa,
   wlcUnprotectedGpuVa,
 } from './secure_memory.ts';
-import { NV_ERR_RC_ERROR } from './status.ts';
+import { NV_ERR_RC_ERROR, NV_OK } from './status.ts';
 import { trackerWaitForEntry } from './tracker.ts';
 
 /** Notifier odd, encryption of the payload, notifier even. */
@@ -109,6 +111,7 @@ export function createConfComputingResources(aead: AeadCipher | null): ConfCompu
     bounceWritten: null,
     unprotectedWritten: null,
     pushDecrypted: null,
+    rotateKeyIfPending: channelPoolRotateKeyIfPending,
     beginPush,
     encryptPush,
     launch,
@@ -141,15 +144,18 @@ function waitsForBroken(m: Model, id: number, value: number): boolean {
 function beginPush(m: Model, channel: Channel): number {
   const manager = channelManagerGet(m, channel);
   const { wlcReady } = confComputingOf(manager);
-  maybeRotateChannelIvs(m, channel);
+  let status = maybeRotateChannelIvs(m, channel);
+  if (status !== NV_OK) return launchChannelFailed(status);
   const { poolType } = manager.pools[channel.pool];
   if (poolType === CHANNEL_POOL_TYPE_SEC2) return CHANNEL_NONE;
   assert(!wlcReady || poolType < CHANNEL_POOL_TYPE_WLC, 'channels that launch take no pushes of others');
   const launcher = channelReserveType(m, channel.gpu, wlcReady ? CHANNEL_TYPE_WLC : CHANNEL_TYPE_SEC2);
-  if (launcher === null) return LAUNCH_CHANNEL_FAILED;
-  maybeRotateChannelIvs(m, launcher);
-  if (wlcReady) maybeRotateChannelIvs(m, channelWlcGetPairedLcic(manager, launcher));
-  return launcher.id;
+  if (launcher === null) return launchChannelFailed(m.globalStatus);
+  status = maybeRotateChannelIvs(m, launcher);
+  if (wlcReady && status === NV_OK) status = maybeRotateChannelIvs(m, channelWlcGetPairedLcic(manager, launcher));
+  if (status === NV_OK) return launcher.id;
+  channelRelease(launcher, 1);
+  return launchChannelFailed(status);
 }
 
 /** encrypt_push, and the encryption of the payload that its release of the tracking semaphore brings along. */

@@ -3,12 +3,9 @@
  *
  * Functions: channel_init, setup_wlc_schedule, setup_lcic_schedule, channel_manager_setup_wlc_lcic, and the order of
  * channel_manager_create_pools: SEC2, WLC, LCIC, their schedules through SEC2, and then copy engines through WLC.
- *
- * A GPFIFO entry without a push (the base of the pushbuffer's segment) is launched but takes no place in the ring.
  */
 import { assert } from '../../base/assert.ts';
 import { bytesOfWords } from '../gpu/byte_memory.ts';
-import { secureKey } from '../gpu/secure_copy.ts';
 import { createSecureMemory } from '../gpu/secure_memory.ts';
 import type { Model } from '../state.ts';
 import {
@@ -23,7 +20,7 @@ import {
   channelUpdateProgress,
 } from './channel.ts';
 import { lcicCode, wlcDecryptCode } from './channel_conf_computing_bytes.ts';
-import { reserveAtSetup, submitControl } from './channel_conf_computing_launch.ts';
+import { reserveAtSetup } from './channel_conf_computing_launch.ts';
 import {
   type Sec2Push,
   sec2Begin,
@@ -32,7 +29,9 @@ import {
   sec2UpdateGpPut,
   sec2Upload,
 } from './channel_conf_computing_sec2.ts';
+import { writeCtrlGpfifo } from './channel_control.ts';
 import { confComputingOf, dmaBufferAlloc } from './conf_computing.ts';
+import { channelKey, keyRotationEnable } from './conf_computing_key_rotation.ts';
 import { secureSemaphoreInit } from './gpu_semaphore_secure.ts';
 import { gpfifoEntry } from './hopper_host.ts';
 import { PURPOSE_CHANNEL_INIT, PURPOSE_CHANNEL_SCHEDULE, pushBeginOnReservedChannel, pushEndAndWait } from './push.ts';
@@ -53,11 +52,11 @@ import {
 const INIT_METHODS = 2;
 const CHANNEL_INIT_BYTES = 16;
 
-/** channel_init: the first push of a channel. */
+/** channel_init: the base of the pushbuffer's segment, and the first push of a channel. */
 function channelInit(m: Model, channel: Channel): void {
-  channelReserve(m, channel, 1);
+  channelReserve(m, channel, 2);
+  writeCtrlGpfifo(m, channel);
   const { poolType } = channelManagerGet(m, channel).pools[channel.pool];
-  if (poolType !== CHANNEL_POOL_TYPE_SEC2) submitControl(m, channel);
   if (poolType === CHANNEL_POOL_TYPE_SEC2) {
     const s = sec2Begin(m, channel, PURPOSE_CHANNEL_INIT);
     s.push.duration += m.cost.memopsBase;
@@ -69,11 +68,11 @@ function channelInit(m: Model, channel: Channel): void {
     push.duration += m.cost.memopsBase;
     pushEndAndWait(m, push);
   }
-  channelUpdateProgress(m, channel.id);
 }
 
-/** Takes all entries but `left` for good. */
-function blockEntries(channel: Channel, left: number): void {
+/** Collects what set-up has left in the ring, and takes all entries but `left` for good. */
+function blockEntries(m: Model, channel: Channel, left: number): void {
+  channelUpdateProgress(m, channel.id);
   const count = channel.numGpfifoEntries - 1 - left;
   assert(channelAvailableGpfifoEntries(channel) >= count, 'a channel that launches has pushes of set-up pending');
   channel.currentGpfifoCount += count;
@@ -84,7 +83,7 @@ function blockEntries(channel: Channel, left: number): void {
  * run the two in turn.
  */
 function setupWlcSchedule(m: Model, wlc: Channel, pair: number): void {
-  blockEntries(wlc, 1);
+  blockEntries(m, wlc, 1);
   const decrypt = wlcDecryptCode(pair);
   const entries: number[] = [];
   for (let i = 0; i < wlc.numGpfifoEntries; i++) {
@@ -104,7 +103,7 @@ function setupWlcSchedule(m: Model, wlc: Channel, pair: number): void {
 
 /** setup_lcic_schedule: all entries of LCIC run one push. */
 function setupLcicSchedule(m: Model, wlc: Channel, lcic: Channel, pair: number): void {
-  blockEntries(lcic, 0);
+  blockEntries(m, lcic, 0);
   const code = lcicCode(lcicRunGpuVa(pair), pair, wlc, lcic);
   const entries: number[] = [];
   for (let i = 0; i < lcic.numGpfifoEntries; i++) entries.push(...gpfifoEntry(code.address, codeSize(code), false));
@@ -143,7 +142,7 @@ export function confComputingSetup(m: Model, gpu: number): void {
     const { trackingSem } = channel;
     manager.host.channels[channel.index].secure = {
       channel: channel.id,
-      key: secureKey(gpu, channel.pool),
+      key: channelKey(m, channel),
       toGpuIv: 0,
       toCpuIv: 0,
       signed: 0,
@@ -165,6 +164,7 @@ export function confComputingSetup(m: Model, gpu: number): void {
     if (pool.poolType !== CHANNEL_POOL_TYPE_CE) continue;
     for (const channel of pool.channels) channelInit(m, channel);
   }
+  keyRotationEnable(m, gpu, true);
   // The VA space takes one for the day when the GPU is unregistered (uvm_va_space_register_gpu).
   dmaBufferAlloc(m, gpu, null);
 }

@@ -1,7 +1,8 @@
 /**
- * Faults of the hardware behind the channels of uvm_channel.c (driver 580.105.08), put in by hand: the driver has code
- * for them, and no recording shows them. An injection is plain data of the GPU's host (gpu/host.ts), so a snapshot
- * holds it; it concerns pushes ended later. Left out: what RM does to the other channels of the TSG, and its recovery.
+ * Faults of the hardware behind the channels of uvm_channel.c (driver 580.105.08), and whims of its resource manager,
+ * put in by hand: the driver has code for them, and no recording shows them. An injection is plain data of the GPU's
+ * host (gpu/host.ts) or of its channels, so a snapshot holds it; it concerns pushes ended later. Left out: what RM does
+ * to the other channels of the TSG, and its recovery.
  *
  * What becomes of it is the driver's affair: uvm_channel_check_errors finds an error of a channel where something waits
  * for it, uvm_gpu_check_ecc_error one of the memory after a copy to the CPU; ChannelManager.fatalEntry and
@@ -10,6 +11,7 @@
 import type { HostChannel } from '../gpu/host.ts';
 import type { Model } from '../state.ts';
 import { CHANNEL_TYPE_NAMES, type Channel, type ChannelManager } from './channel.ts';
+import type { ConfComputing } from './conf_computing_types.ts';
 
 /** An injection that cannot be: the message names the argument, its value and the choices. */
 export class InjectError extends Error {
@@ -37,9 +39,9 @@ function hostChannelOf(m: Model, gpu: number, choice: ChannelChoice): [Channel, 
   return [channel, manager.host.channels[channel.index]];
 }
 
-function checkCount(nth: number): void {
+function checkCount(nth: number, name = 'nth'): void {
   if (!Number.isSafeInteger(nth) || nth < 1)
-    throw new InjectError(`nth is ${nth}, and must be an integer of at least 1`);
+    throw new InjectError(`${name} is ${nth}, and must be an integer of at least 1`);
 }
 
 /**
@@ -69,4 +71,28 @@ export function channelInjectBlock(m: Model, gpu: number, channel: ChannelChoice
 export function gpuInjectEccError(m: Model, gpu: number, nth: number): void {
   checkCount(nth);
   managerOf(m, gpu).host.eccCountdown = nth;
+}
+
+function confComputingOf(m: Model, gpu: number): ConfComputing {
+  const { confComputing } = managerOf(m, gpu);
+  if (confComputing === null) throw new InjectError(`gpu is ${gpu}, and has no Confidential Computing`);
+  return confComputing;
+}
+
+/** The next `calls` calls that rotate a key or IVs of a GPU find the resource manager busy. */
+export function rmInjectBusy(m: Model, gpu: number, calls: number): void {
+  checkCount(calls, 'calls');
+  confComputingOf(m, gpu).rmBusyCalls = calls;
+}
+
+/**
+ * The resource manager's notifier tells the channels of a pool, that of `channel`, that their key is to be rotated. Not
+ * heeded while the driver's tests are on (uvm_enable_builtin_tests), nor of SEC2; LCIC's key is WLC's.
+ */
+export function rmInjectKeyRotation(m: Model, gpu: number, channel: ChannelChoice): void {
+  confComputingOf(m, gpu);
+  const { keyRotation } = managerOf(m, gpu).pools[hostChannelOf(m, gpu, channel)[0].pool];
+  if (keyRotation === null)
+    throw new InjectError(`channel is ${channel}, and LCIC channels have the key of WLC channels`);
+  keyRotation.pending = true;
 }

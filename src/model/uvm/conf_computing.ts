@@ -2,24 +2,25 @@
  * Models uvm_conf_computing.c (driver 580.105.08): IVs of channels, encryption on the CPU, staging buffers.
  *
  * Functions: uvm_conf_computing_dma_buffer_alloc, _dma_buffer_free, dma_buffer_pool_expand_locked,
- * uvm_conf_computing_acquire_encryption_iv, _log_gpu_encryption, _cpu_encrypt, _cpu_decrypt, _maybe_rotate_channel_ivs,
- * and as much of the resource manager's CSL as they call: counting IVs and giving new ones.
+ * uvm_conf_computing_acquire_encryption_iv, _log_gpu_encryption, _cpu_encrypt, _cpu_decrypt,
+ * _rotate_channel_ivs_below_limit, _maybe_rotate_channel_ivs, _retry_busy, and as much of the resource manager's CSL
+ * as they call: counting IVs and giving new ones. Keys are in conf_computing_key_rotation.ts.
  *
- * The CPU pays the cost of a copied page for each 4 KiB that it encrypts or decrypts. Left out: rotation of keys, a
- * resource manager that is busy, encrypted fault buffers, running out of memory for staging buffers.
+ * The CPU pays the cost of a copied page for each 4 KiB that it encrypts or decrypts. Left out: encrypted fault
+ * buffers, running out of memory for staging buffers.
  */
 import { assert } from '../../base/assert.ts';
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../../base/units.ts';
-import { secureIv, secureKey } from '../gpu/secure_copy.ts';
+import { secureIv } from '../gpu/secure_copy.ts';
 import type { Model } from '../state.ts';
 import {
   CHANNEL_POOL_TYPE_SEC2,
   type Channel,
   type ChannelManager,
-  channelGpu,
   channelManagerGet,
   channelWait,
 } from './channel.ts';
+import { channelKey, keyRotationCount, rmTryLock } from './conf_computing_key_rotation.ts';
 import type {
   ConfComputing,
   ConfComputingResources,
@@ -27,7 +28,7 @@ import type {
   DmaBuffer,
   DmaBufferPool,
 } from './conf_computing_types.ts';
-import { NV_ERR_INVALID_DATA, NV_OK } from './status.ts';
+import { NV_ERR_INSUFFICIENT_RESOURCES, NV_ERR_INVALID_DATA, NV_ERR_STATE_IN_USE, NV_OK } from './status.ts';
 import {
   createTracker,
   type Tracker,
@@ -43,9 +44,17 @@ export const DMA_BUFFERS = 32;
 const TWO_32 = 2 ** 32;
 /** Messages that one IV and one key are good for: the counter has 32 bits. */
 const MESSAGES_MAX = TWO_32 - 1;
+/** The most that one push can use (UVM_CONF_COMPUTING_IV_REMAINING_LIMIT_MIN). */
+const MESSAGES_OF_A_PUSH = 2342;
 
 function createDmaBuffer(): DmaBuffer {
-  return { tracker: createTracker(), decryptIv: new Float64Array(PAGES_PER_BLOCK), cipher: new Map(), tag: new Map() };
+  return {
+    tracker: createTracker(),
+    decryptIv: new Float64Array(PAGES_PER_BLOCK),
+    keyVersion: new Uint32Array(PAGES_PER_BLOCK),
+    cipher: new Map(),
+    tag: new Map(),
+  };
 }
 
 export function createDmaBufferPool(): DmaBufferPool {
@@ -111,32 +120,59 @@ export function channelRemainingDecryptions(m: Model, channel: Channel): number 
 }
 
 /**
- * Gives a channel new IVs where no more than the limit are left, once all of its pushes are done
- * (uvm_conf_computing_maybe_rotate_channel_ivs). The channel has no open push but the caller's.
+ * Gives a channel new IVs where no more than the limit are left, once all of its pushes are done. Returns a driver
+ * status. The channel has no open push but the caller's. A resource manager that is busy is no error, unless what is
+ * left may be too little for a push (uvm_conf_computing_maybe_rotate_channel_ivs).
  */
-export function maybeRotateChannelIvs(m: Model, channel: Channel): void {
+export function maybeRotateChannelIvs(m: Model, channel: Channel): number {
+  const status = rotateChannelIvsBelowLimit(m, channel, m.params.uvm_conf_computing_channel_iv_rotation_limit);
+  return status === NV_ERR_STATE_IN_USE ? NV_OK : status;
+}
+
+/** The same, again and again while the resource manager is busy (maybe_rotate_channel_ivs_retry_busy). */
+export function maybeRotateChannelIvsRetryBusy(m: Model, channel: Channel): number {
+  for (;;) {
+    const status = rotateChannelIvsBelowLimit(m, channel, m.params.uvm_conf_computing_channel_iv_rotation_limit);
+    if (status !== NV_ERR_STATE_IN_USE) return status;
+  }
+}
+
+/** One try with a limit of its own (uvm_conf_computing_rotate_channel_ivs_below_limit_internal). */
+export function rotateChannelIvsBelowLimit(m: Model, channel: Channel, limit: number): number {
   const manager = channelManagerGet(m, channel);
-  const { csl, counts } = confComputingOf(manager);
-  const context = csl[channel.index];
-  const limit = m.params.uvm_conf_computing_channel_iv_rotation_limit;
+  const context = confComputingOf(manager).csl[channel.index];
   const encryptions = MESSAGES_MAX - context.encryptUsed <= limit;
   // SEC2 never encrypts for the CPU.
   const onCopyEngine = manager.pools[channel.pool].poolType !== CHANNEL_POOL_TYPE_SEC2;
   const decryptions = onCopyEngine && MESSAGES_MAX - context.decryptUsed <= limit;
-  if (!encryptions && !decryptions) return;
-  if (channelWait(m, channel.id) !== NV_OK) return;
+  if (!encryptions && !decryptions) return NV_OK;
+  const left = Math.min(channelRemainingEncryptions(m, channel), channelRemainingDecryptions(m, channel));
+  let status = channelWait(m, channel.id);
+  if (status !== NV_OK) return status;
+  if (encryptions) status = rotateIv(manager, channel, true);
+  if (decryptions && status === NV_OK) status = rotateIv(manager, channel, false);
+  if (status === NV_OK) confComputingOf(manager).counts.ivRotations++;
+  // What passes is an error once IVs may run out meanwhile.
+  return status !== NV_OK && left < MESSAGES_OF_A_PUSH ? NV_ERR_INSUFFICIENT_RESOURCES : status;
+}
+
+/** The resource manager's part, for one direction: the CPU's IVs and the engine's (nvUvmInterfaceCslRotateIv). */
+function rotateIv(manager: ChannelManager, channel: Channel, encrypt: boolean): number {
+  const conf = confComputingOf(manager);
+  const status = rmTryLock(conf);
+  if (status !== NV_OK) return status;
+  const context = conf.csl[channel.index];
   const { secure } = manager.host.channels[channel.index];
-  if (encryptions) {
+  if (encrypt) {
     context.encryptUsed = 0;
     context.encryptRotations++;
     if (secure !== null) secure.toGpuIv = context.encryptRotations * TWO_32;
-  }
-  if (decryptions) {
+  } else {
     context.decryptUsed = 0;
     context.decryptRotations++;
     if (secure !== null) secure.toCpuIv = context.decryptRotations * TWO_32;
   }
-  counts.ivRotations++;
+  return NV_OK;
 }
 
 /** The next IV for what the CPU encrypts, as one number (uvm_conf_computing_acquire_encryption_iv). */
@@ -148,11 +184,13 @@ export function acquireEncryptionIv(m: Model, channel: Channel): number {
 
 /** The IV that the channel's engine will encrypt `bytes` bytes with next (uvm_conf_computing_log_gpu_encryption). */
 export function logGpuEncryption(m: Model, channel: Channel, bytes: number): number {
-  const { counts } = confComputingOf(channelManagerGet(m, channel));
+  const manager = channelManagerGet(m, channel);
+  const { counts } = confComputingOf(manager);
   const context = cslOf(m, channel);
   assert(context.decryptUsed < MESSAGES_MAX, 'a channel ran out of IVs');
   counts.gpuEncryptions++;
   counts.gpuEncryptedBytes += bytes;
+  keyRotationCount(manager, channel, bytes, false);
   return context.decryptRotations * TWO_32 + ++context.decryptUsed;
 }
 
@@ -162,16 +200,12 @@ function payForCrypto(m: Model, bytes: number): void {
 
 /** The CPU encrypts `bytes` bytes that are not modelled, such as a push, with an IV acquired before. */
 export function cpuEncryptNote(m: Model, channel: Channel, bytes: number): void {
-  const { counts } = confComputingOf(channelManagerGet(m, channel));
+  const manager = channelManagerGet(m, channel);
+  const { counts } = confComputingOf(manager);
   counts.cpuEncryptions++;
   counts.cpuEncryptedBytes += bytes;
+  keyRotationCount(manager, channel, bytes, true);
   payForCrypto(m, bytes);
-}
-
-/** The key of a channel's pool. */
-export function keyOf(m: Model, channel: Channel): Uint8Array {
-  const { secure } = channelManagerGet(m, channel).host.channels[channel.index];
-  return secure === null ? secureKey(channelGpu(channel.id), channel.pool) : secure.key;
 }
 
 /**
@@ -190,7 +224,7 @@ export function cpuEncrypt(
   cpuEncryptNote(m, channel, bytes);
   const { aead, bounceWritten } = confComputingResources(m);
   if (plain === null || aead === null) return;
-  const { cipher, tag } = aead.seal(keyOf(m, channel), secureIv(channel.id, true, iv), plain);
+  const { cipher, tag } = aead.seal(channelKey(m, channel), secureIv(channel.id, true, iv), plain);
   const target = confComputingOf(channelManagerGet(m, channel)).dma.buffers[buffer];
   target.cipher.set(slot, cipher);
   target.tag.set(slot, tag);
@@ -204,8 +238,8 @@ export interface Decrypted {
 }
 
 /**
- * Decrypts page `slot` of a staging buffer, `bytes` bytes, which the channel's engine encrypted with `iv`
- * (uvm_conf_computing_cpu_decrypt). NV_ERR_INVALID_DATA when the tag does not fit.
+ * Decrypts page `slot` of a staging buffer, `bytes` bytes, which the channel's engine encrypted with `iv` and a version
+ * of its key (uvm_conf_computing_cpu_decrypt). NV_ERR_INVALID_DATA when the tag does not fit.
  */
 export function cpuDecrypt(
   m: Model,
@@ -213,6 +247,7 @@ export function cpuDecrypt(
   buffer: number,
   slot: number,
   iv: number,
+  keyVersion: number,
   bytes: number,
 ): Decrypted {
   payForCrypto(m, bytes);
@@ -222,6 +257,6 @@ export function cpuDecrypt(
   const cipher = source.cipher.get(slot);
   const tag = source.tag.get(slot);
   assert(cipher !== undefined && tag !== undefined, 'the page of the staging buffer was never written');
-  const plain = aead.open(keyOf(m, channel), secureIv(channel.id, false, iv), cipher, tag);
+  const plain = aead.open(channelKey(m, channel, keyVersion), secureIv(channel.id, false, iv), cipher, tag);
   return plain === null ? { status: NV_ERR_INVALID_DATA, plain } : { status: NV_OK, plain };
 }

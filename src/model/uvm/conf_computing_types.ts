@@ -1,17 +1,23 @@
 /**
  * Models the structures of uvm_conf_computing.h and of uvm_channel.h as far as Confidential Computing goes (driver
- * 580.105.08): what one GPU's driver keeps for it, and what it needs from outside of the model. Left out: key rotation,
- * so a key is the only one of its pool.
+ * 580.105.08): what one GPU's driver keeps for it, and what it needs from outside of the model.
  */
 import type { SecureMemory } from '../gpu/secure_memory.ts';
 import type { Model } from '../state.ts';
-import type { Channel } from './channel.ts';
+import type { Channel, ChannelPool } from './channel.ts';
 import type { GpuSemaphore, SecureSemaphore } from './gpu_semaphore.ts';
 import type { Push } from './pushbuffer.ts';
 import type { Tracker } from './tracker.ts';
 
-/** In place of a channel's id: there was an error while one was looked for. */
-export const LAUNCH_CHANNEL_FAILED = -2;
+/** In place of the id of a launch channel, which is -1 where none is needed: looking for one ended with this status. */
+export function launchChannelFailed(status: number): number {
+  return -1 - status;
+}
+
+/** The status with which a launch channel was looked for; NV_OK, 0, with an id and with -1. */
+export function launchChannelStatus(launchChannel: number): number {
+  return launchChannel < -1 ? -1 - launchChannel : 0;
+}
 
 /** AES-256-GCM, given by whoever makes the model: keys of 32 bytes, IVs of 12, tags of 16. */
 export interface AeadCipher {
@@ -32,12 +38,27 @@ export interface CslContext {
   decryptRotations: number;
 }
 
+/** Keys of a pool, which are those of its engine: conf_computing.key_rotation of uvm_channel_pool_t. */
+export interface KeyRotation {
+  /** Rotations so far. */
+  version: number;
+  /** The CPU's copies of the last versions, by version modulo their number, to decrypt what was encrypted before. */
+  keys: Uint8Array[];
+  /** Bytes that the engine encrypted, and that it was sent to decrypt, since the last rotation. */
+  encrypted: number;
+  decrypted: number;
+  /** The resource manager's notifier: it wants the key to be rotated. */
+  pending: boolean;
+}
+
 /** A staging buffer of 2 MiB in memory that is not protected (uvm_conf_computing_dma_buffer_t). */
 export interface DmaBuffer {
   /** Pushes that use the buffer; who takes it waits for them. */
   tracker: Tracker;
   /** By page of 4 KiB: the IV that the GPU encrypted it with, as one number (gpu/secure_copy.ts). */
   decryptIv: Float64Array;
+  /** By page: the version of the key that the GPU encrypted it with. */
+  keyVersion: Uint32Array;
   /** By page: cipher text and its tag of 16 bytes. Empty without contents. */
   cipher: Map<number, Uint8Array>;
   tag: Map<number, Uint8Array>;
@@ -76,6 +97,7 @@ export interface ConfComputingCounts {
   ivRotations: number;
   /** Pushes that were encrypted for their callback and could not be decrypted: the driver prints an assertion. */
   pushDecryptFailures: number;
+  keyRotations: number;
 }
 
 /** Of one GPU; plain data. */
@@ -88,6 +110,12 @@ export interface ConfComputing {
   lcicPool: number;
   /** By channel index. */
   csl: CslContext[];
+  /** Keys may be rotated: from the end of set-up on, and not while a test has it off. */
+  keyRotationEnabled: boolean;
+  /** With the driver's tests on, a key is rotated once its engine has encrypted or decrypted more bytes than this. */
+  keyRotationThreshold: number;
+  /** Calls that rotate a key or IVs and that the resource manager will refuse, its lock being taken. */
+  rmBusyCalls: number;
   dma: DmaBufferPool;
   /** Bytes in protected and in unprotected memory but for pages and staging buffers; null without contents. */
   memory: SecureMemory | null;
@@ -140,8 +168,12 @@ export interface ConfComputingResources {
   /** Called with a push that was decrypted for its callback, its channel by id; null while nobody looks. */
   pushDecrypted: ((m: Model, channel: number, value: number, plain: Uint8Array) => void) | null;
   /**
+   * Before a channel of a pool is reserved: rotates the pool's key if that is pending. Returns a driver status.
+   */
+  rotateKeyIfPending(m: Model, pool: ChannelPool): number;
+  /**
    * Before a push begins: makes sure of its IVs and takes the channel that will launch it, by id; -1 when it needs
-   * none, LAUNCH_CHANNEL_FAILED when a fatal error was met.
+   * none, launchChannelFailed of a status after an error.
    */
   beginPush(m: Model, channel: Channel): number;
   /** Before a push is submitted: adds what it must encrypt for the CPU. */

@@ -11,7 +11,8 @@ import { byteMemoryRead, wordAt } from '../gpu/byte_memory.ts';
 import { secureIv } from '../gpu/secure_copy.ts';
 import type { Model } from '../state.ts';
 import { type Channel, channelGet, channelManagerGet, channelWaitText } from './channel.ts';
-import { confComputingOf, confComputingResources, keyOf, logGpuEncryption } from './conf_computing.ts';
+import { confComputingOf, confComputingResources, logGpuEncryption } from './conf_computing.ts';
+import { channelKey } from './conf_computing_key_rotation.ts';
 import { type GpuSemaphore, globalSetFatalError, type SecureSemaphore } from './gpu_semaphore.ts';
 import {
   ENCRYPTED_NOTIFIER_OFFSET,
@@ -65,7 +66,7 @@ export function encryptedPayloadUpdate(m: Model, semaphore: GpuSemaphore, secure
   }
   const iv = secureIv(channel.id, false, secure.ivs[(notifier / 2) % channel.numGpfifoEntries]);
   const tag = written.subarray(ENCRYPTED_TAG_OFFSET);
-  const plain = aead.open(keyOf(m, channel), iv, written.subarray(0, PAYLOAD_BYTES), tag);
+  const plain = aead.open(channelKey(m, channel), iv, written.subarray(0, PAYLOAD_BYTES), tag);
   secure.unreadable = plain === null;
   if (plain === null) {
     globalSetFatalError(m, NV_ERR_INVALID_DATA);

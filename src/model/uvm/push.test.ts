@@ -12,7 +12,7 @@ import {
   channelRecentPushes,
 } from './channel.ts';
 import {
-  PURPOSE_CHANNEL_SCHEDULE,
+  PURPOSE_CONTROL,
   PURPOSE_COPY,
   PURPOSE_NAMES,
   PURPOSE_TEST,
@@ -247,7 +247,7 @@ describe('the observer of decisions', () => {
   });
 
   it('has a name for each purpose', () => {
-    expect(PURPOSE_NAMES.length).toBe(PURPOSE_CHANNEL_SCHEDULE + 1);
+    expect(PURPOSE_NAMES.length).toBe(PURPOSE_CONTROL + 1);
     expect(PURPOSE_NAMES[PURPOSE_COPY]).toBe('copy');
   });
 });

@@ -64,7 +64,7 @@ import {
   GPFIFO_WORDS,
   type PushCallback,
 } from './channel.ts';
-import { LAUNCH_CHANNEL_FAILED } from './conf_computing_types.ts';
+import { launchChannelStatus } from './conf_computing_types.ts';
 import { CPU_ID } from './processors.ts';
 import {
   COPY_BYTES,
@@ -118,6 +118,8 @@ export const PURPOSE_LAUNCH = 14;
 export const PURPOSE_LAUNCH_CONFIRM = 15;
 export const PURPOSE_CHANNEL_INIT = 16;
 export const PURPOSE_CHANNEL_SCHEDULE = 17;
+/** An entry without a push, and the empty push behind it. */
+export const PURPOSE_CONTROL = 18;
 
 /** Names by purpose, for reports. */
 export const PURPOSE_NAMES: readonly string[] = [
@@ -139,6 +141,7 @@ export const PURPOSE_NAMES: readonly string[] = [
   'launch confirmation',
   'channel set-up',
   'schedule of launches',
+  'control entry',
 ];
 
 /** Kinds of work in a push whose first method brings a base cost. */
@@ -207,7 +210,7 @@ export function pushBeginOnReservedChannel(m: Model, channel: Channel, type: num
   const manager = m.gpus[channel.gpu].channelManager;
   const confComputing = manager.confComputing === null ? null : m.res.confComputing;
   const launchChannel = confComputing === null ? CHANNEL_NONE : confComputing.beginPush(m, channel);
-  let status = launchChannel === LAUNCH_CHANNEL_FAILED ? m.globalStatus : NV_OK;
+  let status = launchChannelStatus(launchChannel);
   if (status === NV_OK && !pushbufferHasSpace(manager.pushbuffer)) status = channelManagerWaitForSpace(m, channel.gpu);
   if (status !== NV_OK) {
     channelRelease(channel, 1);

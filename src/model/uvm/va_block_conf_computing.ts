@@ -22,6 +22,7 @@ import {
   dmaBufferFree,
   logGpuEncryption,
 } from './conf_computing.ts';
+import { channelKeyVersion } from './conf_computing_key_rotation.ts';
 import { globalSetFatalError } from './gpu_semaphore.ts';
 import { CPU_ID } from './processors.ts';
 import {
@@ -88,6 +89,7 @@ export function secureCopyPages(
       counts.pagesToGpu++;
     } else {
       dma.buffers[buffer].decryptIv[page] = logGpuEncryption(m, channel, PAGE_SIZE);
+      dma.buffers[buffer].keyVersion[page] = channelKeyVersion(m, channel);
       copy.encrypted.push(page);
       counts.pagesToCpu++;
     }
@@ -115,8 +117,8 @@ export function secureCopyFinish(m: Model, copy: SecureBlockCopy, startPage: num
  */
 export function secureCopyDecrypt(m: Model, channelId: number, buffer: number, page: number): Decrypted {
   const channel = channelGet(m, channelId);
-  const { decryptIv } = confComputingOf(m.gpus[channel.gpu].channelManager).dma.buffers[buffer];
-  const decrypted = cpuDecrypt(m, channel, buffer, page, decryptIv[page], PAGE_SIZE);
+  const { decryptIv, keyVersion } = confComputingOf(m.gpus[channel.gpu].channelManager).dma.buffers[buffer];
+  const decrypted = cpuDecrypt(m, channel, buffer, page, decryptIv[page], keyVersion[page], PAGE_SIZE);
   if (decrypted.status !== NV_OK) globalSetFatalError(m, decrypted.status);
   return decrypted;
 }
@@ -153,10 +155,11 @@ export function secureReadToCpu(
   }
   const channel = channelGet(m, push.channel);
   const iv = logGpuEncryption(m, channel, part.length);
+  const keyVersion = channelKeyVersion(m, channel);
   pushSecureCopy(m, push, false, gpuId, page, offset, part.length, buffer, 0);
   let status = pushEndAndWait(m, push);
   if (status === NV_OK) {
-    const decrypted = cpuDecrypt(m, channel, buffer, 0, iv, part.length);
+    const decrypted = cpuDecrypt(m, channel, buffer, 0, iv, keyVersion, part.length);
     status = decrypted.status;
     if (decrypted.plain !== null) part.set(decrypted.plain);
   }

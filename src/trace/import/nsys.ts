@@ -1,7 +1,7 @@
 /**
- * Exports of Nsight Systems (`nsys export --type sqlite`) as traces, of which the unified memory is read: page faults of
- * CPU and GPUs, and migrations. Tables and columns are those of NVIDIA's documentation (docs/nsys.md says where, and what
- * it does not say).
+ * Exports of Nsight Systems (`nsys export --type sqlite`) as traces, of which the unified memory is read: page faults
+ * of CPU and GPUs, and migrations. Tables and columns are those of NVIDIA's documentation (docs/nsys.md says where, and
+ * what it does not say).
  */
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -21,8 +21,8 @@ const GPU_FAULTS = 'CUDA_UM_GPU_PAGE_FAULT_EVENTS';
 const MEMCPY = 'CUPTI_ACTIVITY_KIND_MEMCPY';
 const EXPORT_DATA = 'META_DATA_EXPORT';
 const VERSION_NAME = 'EXPORT_SCHEMA_VERSION';
-/** Schemas that the documentation describes in the columns that are read here: 2 and 3, whatever follows the point. */
-const KNOWN_VERSIONS = [2, 3];
+/** The schemas that the documentation describes: in 3.25 to 3.30 the columns that are read here are the same. */
+const KNOWN_VERSION = 3;
 const MAGIC = 'SQLite format 3\0';
 
 /** Columns that have to be there. */
@@ -42,8 +42,8 @@ const CAUSES = ['invalid', 'user', 'coherence', 'prefetch', 'eviction', 'accessC
 const ACCESSES = ['', 'read', 'write', 'atomic', 'prefetch'] as const;
 
 const RECORD_WITH =
-  'record with nsys profile --trace=cuda --cuda-um-cpu-page-faults=true --cuda-um-gpu-page-faults=true, and export with ' +
-  'nsys export --type sqlite';
+  'record with nsys profile --trace=cuda --cuda-um-cpu-page-faults=true --cuda-um-gpu-page-faults=true, and export ' +
+  'with nsys export --type sqlite';
 
 /** What is gathered before addresses have places. */
 interface Gathering {
@@ -230,9 +230,9 @@ function versionNotes(database: SqliteReader): string[] {
   for (const { name, value } of database.rows(`SELECT "name", "value" FROM ${EXPORT_DATA}`)) {
     if (name !== VERSION_NAME) continue;
     const major = /^(\d+)(\.|$)/.exec(String(value));
-    if (major !== null && KNOWN_VERSIONS.includes(Number(major[1]))) return [];
+    if (major !== null && Number(major[1]) === KNOWN_VERSION) return [];
     return [
-      `The schema of the export has version ${shown(value)}; those that are known: ${KNOWN_VERSIONS.join(' and ')}. ` +
+      `The schema of the export has version ${shown(value)}; the one that is known is ${KNOWN_VERSION}. ` +
         'What is read has the columns that it needs; whether they mean the same is not known.',
     ];
   }

@@ -71,8 +71,8 @@ async function wasmSqlite(): Promise<WasmSqlite> {
     return module.default;
   } catch (error) {
     throw new SqliteError(
-      `reading it needs the package ${SQLITE_PACKAGE} on this Node (${process.version}): npm install ${SQLITE_PACKAGE}, ` +
-        `or use Node 22.13 or later (${reason(error).split('\n')[0]})`,
+      `reading it needs the package ${SQLITE_PACKAGE} on this Node (${process.version}): ` +
+        `npm install ${SQLITE_PACKAGE}, or use Node 22.13 or later (${reason(error).split('\n')[0]})`,
     );
   }
 }
