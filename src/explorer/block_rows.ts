@@ -20,7 +20,10 @@ export class BlockRows {
   readonly #thrashing: Uint32Array;
   readonly #moved: Float64Array;
 
-  /** `begins` has the begin of each of the trace's `count` rows. Throws RangeError where rows reach over very many blocks. */
+  /**
+   * `begins` has the begin of each of the trace's `count` rows. Throws RangeError where rows reach over very many
+   * blocks.
+   */
   constructor(count: number, places: Places, rowPlaces: RowPlaces, begins: Float64Array) {
     this.#rowPlaces = rowPlaces;
     this.#begins = begins;

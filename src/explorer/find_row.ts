@@ -92,7 +92,8 @@ function checkQuery(index: TraceIndex, { from, direction, kinds, lane, time, all
 
 /**
  * A row of the query's kinds, or of its lane, by time and then by row, or null; rows without a time are passed over. A
- * `from` of -1 stands before all, or behind all, or just before the query's time. Throws RangeError for a query that makes no sense.
+ * `from` of -1 stands before all, or behind all, or just before the query's time. Throws RangeError for a query that
+ * makes no sense.
  */
 export function findRow(index: TraceIndex, query: FindQuery): number | null {
   checkQuery(index, query);

@@ -67,16 +67,17 @@ function channelText({ arrays }: TraceColumns, row: number): string {
   return `channel ${arrays.channel[row]}`;
 }
 
+function placeText(index: TraceIndex, { allocation, block, page, pages }: NonNullable<RowDetail['place']>): string {
+  const { name } = index.trace.info.allocations[allocation];
+  return `page ${block * PAGES_PER_BLOCK + page} of ${name}${pages > 1 ? `, ${pages} pages` : ''}`;
+}
+
 /** One line of a row: what it is and where. */
 export function rowText(index: TraceIndex, row: number): string {
   const { columns } = index.trace;
   const word = (key: ColumnKey): string => wordAt(columns, key, row);
   const place = placeOfRow(index, row);
-  const many = place !== null && place.pages > 1 ? `, ${place.pages} pages` : '';
-  const at =
-    place === null
-      ? ''
-      : `, page ${place.block * PAGES_PER_BLOCK + place.page} of ${index.trace.info.allocations[place.allocation].name}${many}`;
+  const at = place === null ? '' : `, ${placeText(index, place)}`;
   switch (word('kind')) {
     case 'cpuFault':
       return `CPU ${word('access')} fault${at}`;
