@@ -23,7 +23,12 @@ const VIEW_NAMES: Readonly<Record<View, string>> = {
 /** How often the list is asked for while a trace is being opened, ms. */
 const OPENING_EVERY = 100;
 /** What changes without a step back for the browser's button. */
-const QUIET: readonly (keyof Place)[] = ['window', 'time', 'lane', 'step'];
+const QUIET: readonly (keyof Place)[] = ['window', 'time', 'lane', 'step', 'beside'];
+/** What of a place belongs to one trace, as it is when another one is opened. */
+const ELSEWHERE: Partial<Place> = {
+  ...{ view: 'timeline', window: null, time: null, row: null, lane: null, allocation: 0, block: 0 },
+  ...{ fault: null, step: 0, align: 'begin', beside: null },
+};
 
 function usePlace(): [Place, (change: Partial<Place>) => void] {
   const [place, setPlace] = useState(() => parsePlace(location.hash));
@@ -116,7 +121,7 @@ interface ViewProps {
 }
 
 function MainView({ backends, trace, summaries, theme, place, change }: ViewProps) {
-  const { view, window, row, lane, allocation, block, fault, step, other } = place;
+  const { view, window, row, lane, allocation, block, fault, step, other, align, beside } = place;
   /** The map of a long trace takes seconds at first: the timeline comes before it. */
   const [drawn, setDrawn] = useState<string | null>(trace.lanes.length === 0 ? trace.id : null);
   const time = place.time ?? trace.end;
@@ -139,7 +144,7 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
         const half = span / 2;
         change({
           time: found.begin,
-          ...(found.lane === null ? {} : { lane: found.lane }),
+          ...(its !== null || found.lane === null ? {} : { lane: found.lane }),
           ...(found.place === null ? {} : { allocation: found.place.allocation, block: found.place.block }),
           ...(inside ? {} : { window: { begin: found.begin - half, end: found.begin + half } }),
         });
@@ -156,6 +161,7 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
         {...{ backend: backends, trace, theme, time, allocation, block, row }}
         page={marked ? page.page : null}
         onRow={(next, at) => change({ row: next, time: at })}
+        onTime={(at) => change({ time: at })}
         onBlock={(a, b) => change({ allocation: a, block: b })}
       />
     );
@@ -173,14 +179,10 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
     const others = summaries.filter(({ id }) => id !== trace.id);
     return (
       <CompareView
-        key={trace.id}
-        backend={backends}
-        left={trace}
+        {...{ backend: backends, left: trace, others, theme, align, change }}
         right={others.find(({ id }) => id === other) ?? null}
-        others={others}
-        theme={theme}
-        onOther={(id) => change({ other: id })}
-        onOpen={(id, next) => change({ view: 'timeline', trace: id, row: next, window: null, time: null, lane: null })}
+        window={beside}
+        onOpen={(id, next) => change({ ...ELSEWHERE, trace: id, row: next })}
       />
     );
   }
@@ -193,30 +195,37 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
           <div class="scroll">
             <Timeline
               {...{ backend: backends, trace, theme, window, time: place.time, row, lane }}
-              selected={selected === null ? null : { begin: selected.begin, end: selected.end }}
+              selected={selected}
               label="timeline"
               onDrawn={() => setDrawn(trace.id)}
               onWindow={(next) => change({ window: next })}
               onTime={(next) => change({ time: next })}
               onRow={select}
               onLane={(next) => change({ lane: next })}
+              onOpen={() => document.querySelector<HTMLElement>('.detail-panel')?.focus()}
             />
           </div>
         )}
       </Panel>
-      <Panel title="Address space" class="space-panel">
+      <Panel
+        title="Address space"
+        class="space-panel"
+        aside={
+          trace.allocations[allocation] !== undefined && (
+            <button type="button" onClick={() => openBlock(allocation, block)}>
+              {trace.allocations[allocation].name}, block {block}, page by page
+            </button>
+          )
+        }
+      >
         <SpaceView
           {...{ backend: backends, trace, theme, time, span: span / 20, allocation, block }}
           ask={drawn === trace.id || trace.lanes.length === 0}
           onBlock={(a, b) => (a === allocation && b === block ? openBlock(a, b) : change({ allocation: a, block: b }))}
+          onOpen={openBlock}
         />
-        {trace.allocations.length > 0 && (
-          <button type="button" onClick={() => openBlock(allocation, block)}>
-            block {block} of {trace.allocations[allocation]?.name}, page by page
-          </button>
-        )}
       </Panel>
-      <Panel title={row === null ? 'About this trace' : 'Selected'} class="detail-panel">
+      <Panel title={row === null ? 'About this trace' : 'Selected'} class="detail-panel" focusable>
         <Detail
           asked={row === null ? null : detail}
           trace={trace}
@@ -237,6 +246,7 @@ function Help({ onClose }: { onClose(): void }) {
     ['+ −', 'zoom; the wheel zooms at the pointer, dragging moves'],
     ['0', 'all of the time'],
     ['n p', 'next and previous event of the lane'],
+    ['Enter', 'what is selected, in detail; on a map the block, page by page'],
     ['?', 'this help'],
   ];
   return (
@@ -284,18 +294,7 @@ export function App() {
   useEffect(() => {
     document.title = trace === null ? 'uvmlab explorer' : `${trace.label} · uvmlab explorer`;
   }, [trace]);
-  const show = (id: string): void =>
-    change({
-      trace: id,
-      window: null,
-      time: null,
-      row: null,
-      lane: null,
-      allocation: 0,
-      block: 0,
-      fault: null,
-      step: 0,
-    });
+  const show = (id: string, view: View): void => change({ ...ELSEWHERE, trace: id, view });
   return (
     <>
       <header class="top">
@@ -304,7 +303,7 @@ export function App() {
           trace{' '}
           <select
             value={trace?.id ?? ''}
-            onChange={(event) => show(event.currentTarget.value)}
+            onChange={(event) => show(event.currentTarget.value, place.view === 'live' ? 'timeline' : place.view)}
             disabled={trace === null}
           >
             {summaries.map(({ id, label }) => (
@@ -352,8 +351,7 @@ export function App() {
             backends={backends}
             onTrace={async (id) => {
               await again();
-              show(id);
-              change({ view: 'timeline' });
+              show(id, 'timeline');
             }}
           />
         ) : trace === null ? (
@@ -363,7 +361,7 @@ export function App() {
               : 'There is no trace to show. Run a scenario under Live.'}
           </Nothing>
         ) : (
-          <MainView {...{ backends, trace, summaries, theme, place, change }} />
+          <MainView key={trace.id} {...{ backends, trace, summaries, theme, place, change }} />
         )}
       </main>
       {help && <Help onClose={() => setHelp(false)} />}

@@ -1,7 +1,8 @@
 /** The traces of the server and those that the page's own worker made, as one list behind one contract. */
 import type { TraceBackend, TraceEntry } from '../src/explorer/api.ts';
+import { compareSides, sideOf } from '../src/explorer/compare_traces.ts';
 import { createHttpBackend } from '../src/explorer/http_client.ts';
-import { type Answer, createClient } from '../src/explorer/protocol.ts';
+import { type Answer, type Answers, createClient } from '../src/explorer/protocol.ts';
 
 export interface Backends extends TraceBackend {
   /** Runs a scenario in the page's worker; the id of its trace. */
@@ -24,7 +25,7 @@ export function createBackends(): Backends {
     live = client;
     return client;
   };
-  const of = (trace: string): TraceBackend => (LIVE.test(trace) ? liveClient() : server);
+  const of = (trace: string): Answers => (LIVE.test(trace) ? liveClient() : server);
   return {
     traces: async () => {
       const mine: TraceEntry[] = live === null ? [] : await live.traces();
@@ -38,7 +39,7 @@ export function createBackends(): Backends {
     walk: (trace, fault) => of(trace).walk(trace, fault),
     compare: async (left, right) => {
       if (LIVE.test(left) === LIVE.test(right)) return of(left).compare(left, right);
-      throw new Error('a run of this page is compared with another run of this page; give the server its file instead');
+      return compareSides(sideOf(of(left), left), sideOf(of(right), right), { left, right });
     },
     start: async (scenario, onProgress) => (await liveClient().ask('start', [scenario], onProgress)) as string,
   };

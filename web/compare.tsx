@@ -1,9 +1,13 @@
-/** Two traces on one scale of time, with their counts and the first event that differs. */
-import { useState } from 'preact/hooks';
-import type { Comparison, TraceBackend, TraceSummary } from '../src/explorer/api.ts';
+/** Two traces above each other on one scale of time, with their counts and the first event that differs. */
+import type { ComponentChildren } from 'preact';
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import type { Comparison, RowDetail, TraceBackend, TraceSummary } from '../src/explorer/api.ts';
+import { boundsOf, firstWindow, originsOf } from './alignment.ts';
 import type { Theme } from './colours.ts';
+import { createMotion, type Motion, shiftedMotion } from './motion.ts';
 import { Answered, Nothing, Panel, useAnswer } from './panels.tsx';
-import { spanText, type Window } from './scale.ts';
+import type { Place } from './place.ts';
+import { spanText, timeLabel, type Window, wholeWindow } from './scale.ts';
 import { Timeline } from './timeline.tsx';
 
 interface CompareProps {
@@ -12,63 +16,80 @@ interface CompareProps {
   right: TraceSummary | null;
   others: readonly TraceSummary[];
   theme: Theme;
-  onOther(id: string): void;
+  align: string;
+  /** Part of the time that is shown, from the origins on. */
+  window: Window | null;
+  change(by: Partial<Pick<Place, 'other' | 'align' | 'beside'>>): void;
   onOpen(trace: string, row: number): void;
 }
 
-/** The part of a trace that stands under a window of the time since its begin. */
-function absolute(trace: TraceSummary, window: Window): Window {
-  return { begin: trace.begin + window.begin, end: trace.begin + window.end };
+type Side = 'left' | 'right';
+const SIDE_NAMES: Readonly<Record<Side, string>> = { left: 'above', right: 'below' };
+
+interface Chosen {
+  side: Side;
+  row: number;
 }
 
-function relative(trace: TraceSummary, window: Window): Window {
-  return { begin: window.begin - trace.begin, end: window.end - trace.begin };
-}
-
-function First({ comparison, props }: { comparison: Comparison; props: CompareProps }) {
+function First({
+  comparison,
+  onShow,
+  onChoose,
+}: {
+  comparison: Comparison;
+  onShow(): void;
+  onChoose(chosen: Chosen): void;
+}) {
   const { first, differences } = comparison;
   if (first === null) {
-    return (
-      <p class="verdict same">The same: every event has the same identity on both sides, in order within each kind.</p>
-    );
+    return <p class="verdict">The same: every event has the same identity on both sides, in order within each kind.</p>;
   }
   const where = first.step === null ? '' : `step ${first.step}, `;
-  const side = (name: string, trace: TraceSummary, its: typeof first.left) => (
-    <li>
-      <strong>{name}</strong>{' '}
-      {its === null ? (
-        'nothing more of this kind'
-      ) : (
-        <button type="button" class="link" onClick={() => props.onOpen(trace.id, its.row)}>
-          {its.text}
-        </button>
-      )}
-    </li>
-  );
+  const what = first.what === 'batches' ? `batch ${first.index + 1}` : `${first.kind} ${first.index + 1}`;
   return (
     <div class="verdict">
       <p>
-        The first difference: {where}
-        {first.kind} number {first.index + 1} of its list. {differences}{' '}
-        {differences === 1 ? 'list differs' : 'lists differ'}, by step and kind.
+        <strong>
+          First difference: {where}
+          {what} of its list.
+        </strong>{' '}
+        {differences} {differences === 1 ? 'list differs' : 'lists differ'}, by step and kind.
       </p>
-      <ul>
-        {side(props.left.label, props.left, first.left)}
-        {props.right !== null && side(props.right.label, props.right, first.right)}
-      </ul>
+      <dl class="fields">
+        {(['left', 'right'] as const).map((side) => {
+          const its = first[side];
+          return (
+            <div key={side}>
+              <dt>{SIDE_NAMES[side]}</dt>
+              <dd>
+                {its === null ? (
+                  'nothing more of this kind'
+                ) : (
+                  <button type="button" class="link" onClick={() => onChoose({ side, row: its.row })}>
+                    {its.text}
+                  </button>
+                )}
+              </dd>
+            </div>
+          );
+        })}
+      </dl>
+      <button type="button" class="primary" onClick={onShow}>
+        show it on both
+      </button>
     </div>
   );
 }
 
-function Counts({ comparison, left, right }: { comparison: Comparison; left: string; right: string }) {
+function Counts({ comparison }: { comparison: Comparison }) {
   return (
     <table class="counts">
       <caption>Events by kind</caption>
       <thead>
         <tr>
           <th scope="col">kind</th>
-          <th scope="col">{left}</th>
-          <th scope="col">{right}</th>
+          <th scope="col">above</th>
+          <th scope="col">below</th>
         </tr>
       </thead>
       <tbody>
@@ -92,51 +113,177 @@ function Counts({ comparison, left, right }: { comparison: Comparison; left: str
   );
 }
 
-function Side(
-  props: { trace: TraceSummary; name: string; window: Window } & Pick<CompareProps, 'backend' | 'theme'> & {
-      onWindow(window: Window): void;
-      onRow(row: number): void;
-    },
-) {
-  const { trace, name, window, backend, theme, onWindow, onRow } = props;
+function Half(props: {
+  side: Side;
+  trace: TraceSummary;
+  origin: number;
+  bounds: Window;
+  window: Window | null;
+  motion: Motion;
+  cursor: number | null;
+  detail: RowDetail | null;
+  backend: TraceBackend;
+  theme: Theme;
+  onWindow(window: Window): void;
+  onCursor(time: number): void;
+  onRow(row: number): void;
+  onOpen(): void;
+}) {
+  const { side, trace, origin, bounds, window, motion, cursor, detail, backend, theme } = props;
   const [lane, setLane] = useState<string | null>(null);
+  useEffect(() => {
+    if (detail !== null && detail.lane !== null) setLane(detail.lane);
+  }, [detail]);
+  const shifted = useMemo(() => shiftedMotion(motion, origin), [motion, origin]);
+  const move = ({ begin, end }: Window, by: number): Window => ({ begin: begin + by, end: end + by });
   return (
-    <Panel title={`${name}: ${trace.label}`} class="half">
-      <div class="scroll">
-        <Timeline
-          backend={backend}
-          trace={trace}
-          theme={theme}
-          window={absolute(trace, window)}
-          time={null}
-          row={null}
-          selected={null}
-          lane={lane}
-          label={name}
-          onWindow={(shown) => onWindow(relative(trace, shown))}
-          onTime={() => {}}
-          onRow={(row) => row !== null && onRow(row)}
-          onLane={setLane}
-        />
-      </div>
+    <Panel title={`${SIDE_NAMES[side]}: ${trace.label}`}>
+      {trace.lanes.length === 0 ? (
+        <Nothing>This trace has no events.</Nothing>
+      ) : (
+        <div class="scroll">
+          <Timeline
+            {...{ backend, trace, theme, origin }}
+            window={move(window ?? wholeWindow(bounds), origin)}
+            bounds={move(bounds, origin)}
+            motion={shifted}
+            time={cursor === null ? null : cursor + origin}
+            row={detail?.row ?? null}
+            selected={detail}
+            lane={lane}
+            label={SIDE_NAMES[side]}
+            onWindow={(shown) => props.onWindow(move(shown, -origin))}
+            onTime={(time) => props.onCursor(time - origin)}
+            onRow={(row) => row !== null && props.onRow(row)}
+            onLane={setLane}
+            onOpen={props.onOpen}
+          />
+        </div>
+      )}
     </Panel>
   );
 }
 
-export function CompareView(props: CompareProps) {
-  const { backend, left, right, others, theme } = props;
-  const longest = Math.max(left.end - left.begin, right === null ? 0 : right.end - right.begin, 1);
-  const [shown, setShown] = useState<Window | null>(null);
-  const window = shown ?? { begin: -longest * 0.02, end: longest * 1.02 };
-  const asked = useAnswer(right === null ? null : () => backend.compare(left.id, right.id), [
+function alignName(align: string): string {
+  if (align === 'begin') return 'their begins';
+  return align === 'difference' ? 'the first difference' : align.replace('step', 'step ');
+}
+
+/** All that is known of two traces together. */
+function useComparison({ backend, left, right, align, window }: CompareProps & { right: TraceSummary }) {
+  const [chosen, setChosen] = useState<Chosen | null>(null);
+  const idOf = (side: Side): string => (side === 'left' ? left.id : right.id);
+  const asked = useAnswer(() => backend.compare(left.id, right.id), [backend, left.id, right.id]);
+  const comparison = asked.state === 'failed' ? null : asked.value;
+  const first = comparison?.first ?? null;
+  const rowOf = (side: Side): Promise<RowDetail | null> => {
+    const its = first?.[side] ?? null;
+    return its === null ? Promise.resolve(null) : backend.row(idOf(side), its.row);
+  };
+  const differs = useAnswer(
+    first === null ? null : async () => ({ left: await rowOf('left'), right: await rowOf('right') }),
+    [backend, first],
+  );
+  const difference = differs.state === 'failed' ? null : differs.value;
+  const detail = useAnswer(chosen === null ? null : () => backend.row(idOf(chosen.side), chosen.row), [
     backend,
-    left.id,
-    right?.id,
+    chosen,
   ]);
+  const times = difference && { left: difference.left?.begin ?? null, right: difference.right?.begin ?? null };
+  const origins = originsOf(align, comparison, times, left, right);
+  const bounds = boundsOf(origins, left, right);
+  const shown = chosen === null || detail.state === 'failed' ? null : detail.value;
+  return {
+    ...{ asked, comparison, chosen, setChosen, idOf, origins, bounds, shown },
+    window: window ?? firstWindow(align, comparison?.steps ?? [], bounds),
+    /** What is marked on a side: what was chosen, else the difference where the two are aligned at it. */
+    marked: (side: Side): RowDetail | null => {
+      if (chosen !== null) return chosen.side === side ? shown : null;
+      return align === 'difference' ? (difference?.[side] ?? null) : null;
+    },
+  };
+}
+
+function Two(props: CompareProps & { right: TraceSummary; chooser: ComponentChildren }) {
+  const { backend, left, right, theme, align, change, chooser } = props;
+  const its = useComparison(props);
+  const { asked, comparison, chosen, origins, bounds, window, shown } = its;
+  const [cursor, setCursor] = useState<number | null>(null);
+  const motion = useMemo(createMotion, [left.id, right.id]);
+  const open = (): void => {
+    if (chosen !== null) props.onOpen(its.idOf(chosen.side), chosen.row);
+  };
+  const choices = [
+    'begin',
+    ...(comparison === null || comparison.first === null ? [] : ['difference']),
+    ...(comparison?.steps ?? []).map(({ step }) => `step${step}`),
+  ];
+  const alignTo = (next: string): void => {
+    its.setChosen(null);
+    setCursor(next === 'begin' ? null : 0);
+    change({ align: next, beside: null });
+  };
+  const half = (side: Side, trace: TraceSummary) => (
+    <Half
+      {...{ side, trace, bounds, window, motion, cursor, backend, theme }}
+      origin={origins[side]}
+      detail={its.marked(side)}
+      onWindow={(next) => change({ beside: next })}
+      onCursor={setCursor}
+      onRow={(row) => its.setChosen({ side, row })}
+      onOpen={open}
+    />
+  );
+  return (
+    <div class="compare-view">
+      <div class="halves">
+        {half('left', left)}
+        {half('right', right)}
+      </div>
+      <Panel title="Difference">
+        {chooser}
+        <Answered asked={asked}>
+          {(found) => (
+            <>
+              <label>
+                aligned at{' '}
+                <select value={align} onChange={(event) => alignTo(event.currentTarget.value)}>
+                  {choices.map((one) => (
+                    <option key={one} value={one}>
+                      {alignName(one)}
+                    </option>
+                  ))}
+                </select>
+              </label>
+              <First comparison={found} onShow={() => alignTo('difference')} onChoose={its.setChosen} />
+              {chosen !== null && shown !== null && (
+                <div class="verdict">
+                  <h3>Selected, {SIDE_NAMES[chosen.side]}</h3>
+                  <p>{shown.title}</p>
+                  <p class="hint">{timeLabel(shown.begin - origins[chosen.side], 1)} from where the two are aligned</p>
+                  <button type="button" onClick={open}>
+                    open in its timeline
+                  </button>
+                </div>
+              )}
+              <Counts comparison={found} />
+            </>
+          )}
+        </Answered>
+      </Panel>
+    </div>
+  );
+}
+
+export function CompareView(props: CompareProps) {
+  const { left, right, others, change } = props;
   const chooser = (
     <label>
-      beside it{' '}
-      <select value={right?.id ?? ''} onChange={(event) => props.onOther(event.currentTarget.value)}>
+      below{' '}
+      <select
+        value={right?.id ?? ''}
+        onChange={(event) => change({ other: event.currentTarget.value, align: 'begin', beside: null })}
+      >
         <option value="" disabled>
           choose a trace
         </option>
@@ -148,44 +295,15 @@ export function CompareView(props: CompareProps) {
       </select>
     </label>
   );
+  if (right !== null) return <Two key={`${left.id} ${right.id}`} {...props} right={right} chooser={chooser} />;
   return (
-    <div class="compare-view">
-      <Panel title="Difference" aside={chooser}>
-        {right === null ? (
-          <Nothing>
-            {others.length === 0
-              ? 'There is one trace alone. Run a scenario live, or give the server two files.'
-              : `Choose what stands beside ${left.label}.`}
-          </Nothing>
-        ) : (
-          <Answered asked={asked}>
-            {(comparison) => (
-              <div class="difference">
-                <First comparison={comparison} props={props} />
-                <Counts comparison={comparison} left={left.label} right={right.label} />
-              </div>
-            )}
-          </Answered>
-        )}
-      </Panel>
-      {right !== null && (
-        <>
-          <Side
-            {...{ backend, theme, window }}
-            trace={left}
-            name="left"
-            onWindow={setShown}
-            onRow={(row) => props.onOpen(left.id, row)}
-          />
-          <Side
-            {...{ backend, theme, window }}
-            trace={right}
-            name="right"
-            onWindow={setShown}
-            onRow={(row) => props.onOpen(right.id, row)}
-          />
-        </>
-      )}
-    </div>
+    <Panel title="Compare">
+      {others.length > 0 && chooser}
+      <Nothing>
+        {others.length === 0
+          ? 'There is one trace alone. Run a scenario under Live, or give the server two files.'
+          : `Choose what stands below ${left.label}.`}
+      </Nothing>
+    </Panel>
   );
 }

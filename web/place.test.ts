@@ -13,6 +13,8 @@ const FULL: Place = {
   fault: 30,
   step: 4,
   other: 't1',
+  align: 'step12',
+  beside: { begin: -100, end: 2000 },
 };
 
 describe('a place in the address', () => {
@@ -25,7 +27,8 @@ describe('a place in the address', () => {
   it.each([
     ['a view that there is not', 'view=nowhere'],
     ['a window that ends before it begins', 'window=20-10'],
-    ['an empty window', 'window=10-10'],
+    ['an empty window', 'window=10-10&beside=3-2'],
+    ['an alignment that there is not', 'align=stepx'],
     ['numbers that are none', 'time=x&row=-1&fault=1e9&step=&block=99999999999999999999'],
     ['something else', '%%%&&&=='],
   ])('passes over %s', (_, text) => {

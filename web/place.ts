@@ -23,6 +23,10 @@ export interface Place {
   step: number;
   /** The other trace of a comparison. */
   other: string | null;
+  /** What stands at the same place in a comparison: `begin`, `difference`, or `step` and its number. */
+  align: string;
+  /** Part of the time of a comparison, ns from there; null: all of it. */
+  beside: { begin: number; end: number } | null;
 }
 
 export const START: Place = {
@@ -37,11 +41,22 @@ export const START: Place = {
   fault: null,
   step: 0,
   other: null,
+  align: 'begin',
+  beside: null,
 };
 
 /** Times with a fraction of a nanosecond are not worth their digits. */
 function short(ns: number): string {
   return String(Math.round(ns));
+}
+
+const ALIGN = /^(begin|difference|step\d{1,6})$/;
+
+function spanOf(text: string | null): { begin: number; end: number } | null {
+  const span = /^(-?\d{1,15})-(-?\d{1,15})$/.exec(text ?? '');
+  const begin = Number(span?.[1]);
+  const end = Number(span?.[2]);
+  return span !== null && end > begin ? { begin, end } : null;
 }
 
 /** The text behind '#'; what is as at the start is left out. */
@@ -61,6 +76,8 @@ export function placeText(place: Place): string {
   put('fault', place.fault, null);
   put('step', place.step, START.step);
   put('other', place.other, null);
+  put('align', place.align, START.align);
+  if (place.beside !== null) fields.set('beside', `${short(place.beside.begin)}-${short(place.beside.end)}`);
   return fields.toString();
 }
 
@@ -72,14 +89,12 @@ function whole(text: string | null): number | null {
 export function parsePlace(text: string): Place {
   const fields = new URLSearchParams(text.replace(/^#/, ''));
   const view = VIEWS.find((one) => one === fields.get('view')) ?? START.view;
-  const span = /^(-?\d{1,15})-(-?\d{1,15})$/.exec(fields.get('window') ?? '');
-  const begin = Number(span?.[1]);
-  const end = Number(span?.[2]);
   const time = fields.get('time') ?? '';
+  const align = fields.get('align') ?? '';
   return {
     view,
     trace: fields.get('trace'),
-    window: span !== null && end > begin ? { begin, end } : null,
+    window: spanOf(fields.get('window')),
     time: /^-?\d{1,15}$/.test(time) ? Number(time) : null,
     row: whole(fields.get('row')),
     lane: fields.get('lane'),
@@ -88,5 +103,7 @@ export function parsePlace(text: string): Place {
     fault: whole(fields.get('fault')),
     step: whole(fields.get('step')) ?? START.step,
     other: fields.get('other'),
+    align: ALIGN.test(align) ? align : START.align,
+    beside: spanOf(fields.get('beside')),
   };
 }

@@ -1,6 +1,7 @@
 /**
  * Tiles of the lanes that are shown: each lane keeps the last tile that came, which is drawn moved and scaled until a
- * better one is there. At most one request for each lane is under way; the newest wish waits behind it.
+ * better one is there, and the widest one, which lies under it where it does not reach. At most one request for each
+ * lane is under way; the newest wish waits behind it.
  */
 import type { Tile } from '../src/explorer/api.ts';
 import type { Window } from './scale.ts';
@@ -17,6 +18,8 @@ interface LaneTiles {
   tile: Tile | null;
   /** Pixels of the tile for each nanosecond. */
   scale: number;
+  widest: Tile | null;
+  widestScale: number;
   asked: Window | null;
   wish: { window: Window; width: number } | null;
   error: string | null;
@@ -25,6 +28,8 @@ interface LaneTiles {
 export interface TileCache {
   /** The tile to draw, or null; asks for a better one where it does not fit. */
   get(lane: string, window: Window, width: number): Tile | null;
+  /** What to draw under a tile that does not reach over the window, or null. */
+  under(lane: string): Tile | null;
   /** What went wrong with a lane, or null. */
   error(lane: string): string | null;
   /** Requests under way. */
@@ -48,8 +53,8 @@ export function tileFits(tile: Window, scale: number, window: Window, width: num
   return tile.begin <= window.begin && tile.end >= window.end;
 }
 
-/** `changed` is called when a tile came, or did not. */
-export function createTileCache(ask: AskTile, changed: () => void): TileCache {
+/** `changed` is called with the lane when a tile came, or did not. */
+export function createTileCache(ask: AskTile, changed: (lane: string) => void): TileCache {
   let lanes = new Map<string, LaneTiles>();
   let open = 0;
 
@@ -66,6 +71,10 @@ export function createTileCache(ask: AskTile, changed: () => void): TileCache {
           its.tile = tile;
           its.scale = wish.width / (tile.end - tile.begin);
           its.error = null;
+          if (its.widest === null || tile.end - tile.begin >= its.widest.end - its.widest.begin) {
+            its.widest = tile;
+            its.widestScale = its.scale;
+          }
         },
         (error: unknown) => {
           its.error = error instanceof Error ? error.message : String(error);
@@ -75,7 +84,7 @@ export function createTileCache(ask: AskTile, changed: () => void): TileCache {
         open--;
         its.asked = null;
         if (mine !== lanes) return;
-        changed();
+        changed(id);
         request(id, its);
       });
   };
@@ -84,10 +93,16 @@ export function createTileCache(ask: AskTile, changed: () => void): TileCache {
     get: (id, window, width) => {
       let its = lanes.get(id);
       if (its === undefined) {
-        its = { tile: null, scale: 0, asked: null, wish: null, error: null };
+        its = { tile: null, scale: 0, widest: null, widestScale: 0, asked: null, wish: null, error: null };
         lanes.set(id, its);
       }
+      if (its.widest !== null && its.widest !== its.tile && tileFits(its.widest, its.widestScale, window, width)) {
+        its.tile = its.widest;
+        its.scale = its.widestScale;
+      }
       const fits = its.tile !== null && tileFits(its.tile, its.scale, window, width);
+      // What was wished for on the way here is not wanted any more.
+      if (fits) its.wish = null;
       // A lane that failed asks again only for another window.
       const failed = its.error !== null && its.tile === null;
       if (!fits && !failed) {
@@ -95,6 +110,10 @@ export function createTileCache(ask: AskTile, changed: () => void): TileCache {
         request(id, its);
       }
       return its.tile;
+    },
+    under: (id) => {
+      const its = lanes.get(id);
+      return its === undefined || its.widest === its.tile ? null : its.widest;
     },
     error: (id) => lanes.get(id)?.error ?? null,
     waiting: () => open,

@@ -3,45 +3,45 @@
  * a frame. Labels stand beside it as a list, which has the keyboard.
  */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
-import type { Lane, TraceBackend, TraceSummary } from '../src/explorer/api.ts';
+import type { Tile, TraceBackend, TraceSummary } from '../src/explorer/api.ts';
 import { colourOf, type Theme } from './colours.ts';
-import { type Hit, hitTile, LANE_HEIGHT, type Painted, paintTile } from './paint_tile.ts';
+import { AXIS_HEIGHT, drawFrame, laneTop, type Selected } from './draw_timeline.ts';
+import { laneTable, swatchWord, viewText } from './lanes.ts';
+import { createMotion, type Motion } from './motion.ts';
+import { type Hit, hitTile, LANE_HEIGHT, type Painted } from './paint_tile.ts';
 import { Legend } from './panels.tsx';
-import {
-  panWindow,
-  pixelOf,
-  spanText,
-  ticksOf,
-  timeLabel,
-  timeOf,
-  type Window,
-  wholeWindow,
-  zoomWindow,
-} from './scale.ts';
-import { createTileCache, type TileCache } from './tile_cache.ts';
+import { panWindow, spanText, timeLabel, timeOf, type Window, wholeWindow, zoomWindow } from './scale.ts';
+import { createTileCache } from './tile_cache.ts';
 
-const AXIS_HEIGHT = 24;
 const ZOOM_STEP = 1.25;
 const PAN_SHARE = 0.15;
 /** Pixels around the pointer in which a mark is hit. */
 const SLACK = 4;
 /** Row numbers from here on stand for no row. */
 const NO_ROW = 0xffffffff;
+/** How long a window rests before it goes into the address, ms. */
+const SETTLE = 120;
 
 /** What the list of lanes says of its keys. */
 const KEYS =
-  'arrows up and down choose one, left and right move in time, plus and minus zoom, n and p go from event to event';
+  'arrows up and down choose one, left and right move in time, plus and minus zoom, n and p go from event to event, ' +
+  'enter opens what is selected';
 
 export interface TimelineProps {
   backend: TraceBackend;
   trace: TraceSummary;
   theme: Theme;
   window: Window | null;
+  /** How far it goes; the trace's own times where it is not said. */
+  bounds?: Window;
+  /** The time that the axis calls zero. */
+  origin?: number;
+  /** Shared by timelines that move together. */
+  motion?: Motion;
   /** The cursor. */
   time: number | null;
   row: number | null;
-  /** Begin and end of the selected row. */
-  selected: Window | null;
+  selected: Selected | null;
   lane: string | null;
   /** Name for the list of lanes, where several timelines stand on a page. */
   label: string;
@@ -51,110 +51,14 @@ export interface TimelineProps {
   onLane(lane: string): void;
   /** Tiles of all lanes have come for the first time. */
   onDrawn?(): void;
+  /** The details of what is selected are wanted. */
+  onOpen(): void;
 }
 
 interface Hover {
   x: number;
   y: number;
   text: string;
-}
-
-interface View {
-  window: Window;
-  width: number;
-  lanes: Lane[];
-  painted: Map<string, Painted>;
-}
-
-interface Draw {
-  canvas: HTMLCanvasElement;
-  view: View;
-  cache: TileCache;
-  theme: Theme;
-  time: number | null;
-  selected: Window | null;
-  lane: string | null;
-}
-
-function themed(canvas: HTMLCanvasElement) {
-  const style = getComputedStyle(canvas);
-  const read = (name: string): string => style.getPropertyValue(name).trim();
-  return { line: read('--line'), text: read('--muted'), accent: read('--accent'), soft: read('--soft') };
-}
-
-function drawAxis(c: CanvasRenderingContext2D, view: View, colours: ReturnType<typeof themed>, height: number): void {
-  c.font = '11px system-ui, sans-serif';
-  c.textBaseline = 'middle';
-  for (const { time, label } of ticksOf(view.window, view.width)) {
-    const x = Math.round(pixelOf(view.window, view.width, time)) + 0.5;
-    c.strokeStyle = colours.line;
-    c.beginPath();
-    c.moveTo(x, AXIS_HEIGHT - 4);
-    c.lineTo(x, height);
-    c.stroke();
-    c.fillStyle = colours.text;
-    c.fillText(label, x + 3, AXIS_HEIGHT / 2);
-  }
-}
-
-/** One frame. */
-function draw({ canvas, view, cache, theme, time, selected, lane }: Draw): void {
-  const c = canvas.getContext('2d');
-  if (c === null) return;
-  const ratio = globalThis.devicePixelRatio || 1;
-  const { width, window, lanes, painted } = view;
-  const height = AXIS_HEIGHT + lanes.length * LANE_HEIGHT;
-  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-  }
-  const colours = themed(canvas);
-  c.setTransform(ratio, 0, 0, ratio, 0, 0);
-  c.clearRect(0, 0, width, height);
-  for (const [i, one] of lanes.entries()) {
-    if (one.id !== lane) continue;
-    c.fillStyle = colours.soft;
-    c.fillRect(0, AXIS_HEIGHT + i * LANE_HEIGHT, width, LANE_HEIGHT);
-  }
-  drawAxis(c, view, colours, height);
-  for (const [i, one] of lanes.entries()) {
-    const tile = cache.get(one.id, window, width);
-    if (tile === null) continue;
-    let its = painted.get(one.id);
-    if (its === undefined || its.tile !== tile || its.theme !== theme) {
-      const pixels = tile.detail === 'density' ? tile.count.length : Math.round(width * 2.5);
-      its = paintTile(tile, pixels, one.shape === 'spans', theme);
-      painted.set(one.id, its);
-    }
-    const x = pixelOf(window, width, tile.begin);
-    const wide = pixelOf(window, width, tile.end) - x;
-    c.imageSmoothingEnabled = false;
-    c.drawImage(its.canvas, x, AXIS_HEIGHT + i * LANE_HEIGHT, wide, LANE_HEIGHT);
-  }
-  c.strokeStyle = colours.accent;
-  if (selected !== null) {
-    const i = lanes.findIndex(({ id }) => id === lane);
-    const x = pixelOf(window, width, selected.begin);
-    const wide = Math.max(4, pixelOf(window, width, selected.end) - x);
-    c.lineWidth = 2;
-    if (i >= 0) c.strokeRect(x - 1, AXIS_HEIGHT + i * LANE_HEIGHT + 1, wide + 2, LANE_HEIGHT - 2);
-    c.lineWidth = 1;
-  }
-  if (time !== null) {
-    const x = Math.round(pixelOf(window, width, time)) + 0.5;
-    c.setLineDash([4, 3]);
-    c.beginPath();
-    c.moveTo(x, 0);
-    c.lineTo(x, height);
-    c.stroke();
-    c.setLineDash([]);
-  }
-}
-
-function hitText(hit: NonNullable<Hit>): string {
-  if ('count' in hit) return `${hit.count.toLocaleString('en')} here, mostly ${hit.kind}`;
-  const length = hit.last > hit.first ? `, for ${spanText(hit.last - hit.first)}` : '';
-  return `${hit.kind}, ${timeLabel(hit.first, 1)}${length}`;
 }
 
 /** Calls `frame` once before the next repaint, however often it is asked for. */
@@ -175,47 +79,32 @@ function useFrames(frame: () => void): () => void {
   );
 }
 
-export function Timeline(props: TimelineProps) {
-  const { backend, trace, theme, time, row, selected, lane } = props;
-  const canvas = useRef<HTMLCanvasElement>(null);
-  const holder = useRef<HTMLDivElement>(null);
+function hitText(hit: NonNullable<Hit>, origin: number): string {
+  if ('count' in hit) return `${hit.count.toLocaleString('en')} here, mostly ${hit.kind}`;
+  const length = hit.last > hit.first ? `, for ${spanText(hit.last - hit.first)}` : '';
+  return `${hit.kind}, ${timeLabel(hit.first - origin, 1)}${length}`;
+}
+
+/** Tiles of a trace, and a way to let the page know of them. */
+function useTiles(backend: TraceBackend, trace: string, schedule: { current: () => void }) {
+  /** Rises when nothing is under way any more: summary, legend and what failed are parts of the page. */
+  const [came, setCame] = useState(0);
+  const cache = useMemo(() => {
+    const cache = createTileCache(
+      (id, begin, end, pixels) => backend.tile(trace, id, begin, end, pixels),
+      (id) => {
+        schedule.current();
+        if (cache.waiting() === 0 || cache.error(id) !== null) setCame((n) => n + 1);
+      },
+    );
+    return cache;
+  }, [backend, trace]);
+  return { cache, came };
+}
+
+/** The width of an element, followed. */
+function useWidth(holder: { current: HTMLElement | null }): number {
   const [width, setWidth] = useState(0);
-  const [hover, setHover] = useState<Hover | null>(null);
-  /** Rises when a tile came: the legend and what failed are parts of the page. */
-  const [, setCame] = useState(0);
-  const bounds = useMemo(() => ({ begin: trace.begin, end: Math.max(trace.end, trace.begin + 1) }), [trace]);
-  /** Where the pointer has moved the window to since the last render. */
-  const moving = useRef<Window | null>(null);
-  const shown = props.window ?? wholeWindow(bounds);
-  const schedule = useRef<() => void>(() => {});
-  const drawn = useRef(false);
-  const answered = useMemo(() => new Set<string>(), [trace.id]);
-  const cache = useMemo(
-    () =>
-      createTileCache(
-        (id, begin, end, pixels) => backend.tile(trace.id, id, begin, end, pixels).finally(() => answered.add(id)),
-        () => {
-          schedule.current();
-          setCame((n) => n + 1);
-          if (drawn.current) return;
-          drawn.current = trace.lanes.every(({ id }) => answered.has(id));
-          if (drawn.current) props.onDrawn?.();
-        },
-      ),
-    [backend, trace.id],
-  );
-  const painted = useMemo(() => new Map<string, Painted>(), [trace.id]);
-  const current = (): Window => moving.current ?? shown;
-  const frame = useFrames(() => {
-    if (canvas.current === null || width === 0) return;
-    const view = { window: current(), width, lanes: trace.lanes, painted };
-    draw({ canvas: canvas.current, view, cache, theme, time, selected, lane });
-  });
-  schedule.current = frame;
-  useEffect(() => {
-    moving.current = null;
-    frame();
-  });
   useEffect(() => {
     const element = holder.current;
     if (element === null) return undefined;
@@ -223,45 +112,92 @@ export function Timeline(props: TimelineProps) {
     observer.observe(element);
     return () => observer.disconnect();
   }, []);
+  return width;
+}
 
-  /** Shows another window at once, and tells the page when the movement rests. */
+/** The window that is shown, and how it moves: at once on the canvas, and in the address when it rests. */
+function useMovement(props: TimelineProps, bounds: Window, frame: () => void) {
+  const own = useMemo(createMotion, [props.trace.id]);
+  const motion = props.motion ?? own;
+  const shown = props.window ?? wholeWindow(bounds);
   const settle = useRef(0);
-  const move = (window: Window): void => {
-    moving.current = window;
-    frame();
-    clearTimeout(settle.current);
-    settle.current = setTimeout(() => props.onWindow(window), 120) as unknown as number;
+  // What is told when the movement rests is told to the page as it is then.
+  const tell = useRef(props.onWindow);
+  tell.current = props.onWindow;
+  // Until the address has the window that was moved to, renders for other reasons leave it where it is.
+  useEffect(() => motion.rest(), [motion, shown.begin, shown.end]);
+  useEffect(() => motion.watch(frame), [motion]);
+  useEffect(() => () => clearTimeout(settle.current), [props.trace.id]);
+  return {
+    current: (): Window => motion.get() ?? shown,
+    move: (window: Window): void => {
+      motion.move(window);
+      clearTimeout(settle.current);
+      settle.current = setTimeout(() => tell.current(window), SETTLE) as unknown as number;
+    },
   };
+}
+
+export function Timeline(props: TimelineProps) {
+  const { backend, trace, theme, time, row, selected, lane, origin = 0 } = props;
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const holder = useRef<HTMLDivElement>(null);
+  const list = useRef<HTMLDivElement>(null);
+  const width = useWidth(holder);
+  const [hover, setHover] = useState<Hover | null>(null);
+  const own = useMemo(() => ({ begin: trace.begin, end: Math.max(trace.end, trace.begin + 1) }), [trace]);
+  const bounds = props.bounds ?? own;
+  const schedule = useRef<() => void>(() => {});
+  const { cache, came } = useTiles(backend, trace.id, schedule);
+  useEffect(() => {
+    if (came > 0) props.onDrawn?.();
+  }, [came > 0]);
+  const painted = useMemo(() => new WeakMap<Tile, Painted>(), [trace.id]);
+  const frame = useFrames(() => {
+    if (canvas.current === null || width === 0) return;
+    const { lanes } = trace;
+    const cursor = time;
+    drawFrame({
+      ...{ canvas: canvas.current, window: current(), width, lanes, cache, painted, theme, origin, cursor },
+      ...{ selected, lane },
+    });
+  });
+  const { current, move } = useMovement(props, bounds, frame);
+  schedule.current = frame;
+  useEffect(frame);
+  useEffect(() => {
+    list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: 'nearest' });
+  }, [lane, trace.id]);
 
   useEffect(() => {
     const element = canvas.current;
     if (element === null) return undefined;
     // A wheel over the page would scroll it: the listener must be allowed to keep it from doing so.
     const wheel = (event: WheelEvent): void => {
-      if (event.ctrlKey || event.metaKey || !event.shiftKey) {
-        if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
-          move(panWindow(current(), event.deltaX / Math.max(1, width), bounds));
-        } else {
-          const at = timeOf(current(), width, event.offsetX);
-          move(zoomWindow(current(), at, ZOOM_STEP ** (event.deltaY / 100), bounds));
-        }
-        event.preventDefault();
+      // With shift it scrolls the lanes.
+      if (event.shiftKey) return;
+      event.preventDefault();
+      if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
+        move(panWindow(current(), event.deltaX / Math.max(1, width), bounds));
+        return;
       }
+      const at = timeOf(current(), width, event.offsetX);
+      move(zoomWindow(current(), at, ZOOM_STEP ** (event.deltaY / 100), bounds));
     };
     element.addEventListener('wheel', wheel, { passive: false });
     return () => element.removeEventListener('wheel', wheel);
   });
 
   const laneAt = (y: number): number => Math.floor((y - AXIS_HEIGHT) / LANE_HEIGHT);
-  const hitAt = (x: number, y: number) => {
+  const hitAt = (x: number, y: number, slack = SLACK) => {
     const one = trace.lanes[laneAt(y)];
-    if (one === undefined) return null;
-    const tile = painted.get(one.id)?.tile;
-    if (tile === undefined) return null;
+    if (one === undefined || width === 0) return null;
+    const tile = cache.get(one.id, current(), width);
+    if (tile === null) return null;
     const at = timeOf(current(), width, x);
-    const slack = (SLACK / width) * (current().end - current().begin);
-    const line = (y - AXIS_HEIGHT - laneAt(y) * LANE_HEIGHT) / LANE_HEIGHT;
-    const hit = hitTile(tile, at, slack, line);
+    const around = (slack / width) * (current().end - current().begin);
+    const line = (y - laneTop(laneAt(y))) / LANE_HEIGHT;
+    const hit = hitTile(tile, at, around, line);
     return hit === null ? null : { lane: one, hit };
   };
 
@@ -276,16 +212,19 @@ export function Timeline(props: TimelineProps) {
     if (its !== null) {
       const by = event.offsetX - its.x;
       if (Math.abs(by) > 3) its.moved = true;
-      if (its.moved) move(panWindow(its.window, -by / Math.max(1, width), bounds));
+      if (its.moved) {
+        if (hover !== null) setHover(null);
+        move(panWindow(its.window, -by / Math.max(1, width), bounds));
+      }
       return;
     }
     const found = hitAt(event.offsetX, event.offsetY);
     if (found === null) {
-      setHover(null);
+      if (hover !== null) setHover(null);
       return;
     }
-    const { hit } = found;
-    setHover({ x: event.offsetX, y: event.offsetY, text: `${found.lane.label}: ${hitText(hit)}` });
+    const text = `${found.lane.label}: ${hitText(found.hit, origin)}`;
+    setHover({ x: event.offsetX, y: event.offsetY, text });
   };
   const up = (event: PointerEvent): void => {
     const its = drag.current;
@@ -298,28 +237,33 @@ export function Timeline(props: TimelineProps) {
     else if (clicked !== undefined) props.onLane(clicked.id);
   };
 
+  /** From the selected event to the next of the lane; from the edge of what is in view where none is selected. */
   const step = async (direction: 1 | -1): Promise<void> => {
-    const its = trace.lanes.find(({ id }) => id === lane) ?? trace.lanes.find(({ kinds }) => kinds.length > 0);
-    if (its === undefined) return;
-    const kinds = its.kinds.length > 0 ? its.kinds : ['gpuFault'];
-    const next = await backend.find(trace.id, { kinds, from: row ?? -1, direction });
-    if (next !== null) props.onRow(next, null);
+    const its = trace.lanes.find(({ id }) => id === lane) ?? trace.lanes[0];
+    const { begin, end } = current();
+    const near = { time: direction > 0 ? begin : end };
+    const from = row ?? -1;
+    const next = await backend.find(trace.id, { kinds: [], lane: its.id, from, direction, ...(row === null && near) });
+    if (next !== null) props.onRow(next, its.id);
   };
   const key = (event: KeyboardEvent): void => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const at = lane === null ? -1 : trace.lanes.findIndex(({ id }) => id === lane);
-    const middle = time ?? (current().begin + current().end) / 2;
+    const at = trace.lanes.findIndex(({ id }) => id === lane);
+    const middle = (current().begin + current().end) / 2;
+    const inView = time !== null && time >= current().begin && time <= current().end;
+    const zoom = (factor: number): void => move(zoomWindow(current(), inView ? time : middle, factor, bounds));
     const acts: Record<string, () => void> = {
       ArrowLeft: () => move(panWindow(current(), -PAN_SHARE, bounds)),
       ArrowRight: () => move(panWindow(current(), PAN_SHARE, bounds)),
       ArrowUp: () => props.onLane(trace.lanes[Math.max(0, at - 1)].id),
       ArrowDown: () => props.onLane(trace.lanes[Math.min(trace.lanes.length - 1, at + 1)].id),
-      '+': () => move(zoomWindow(current(), middle, 1 / ZOOM_STEP ** 2, bounds)),
-      '=': () => move(zoomWindow(current(), middle, 1 / ZOOM_STEP ** 2, bounds)),
-      '-': () => move(zoomWindow(current(), middle, ZOOM_STEP ** 2, bounds)),
+      '+': () => zoom(1 / ZOOM_STEP ** 2),
+      '=': () => zoom(1 / ZOOM_STEP ** 2),
+      '-': () => zoom(ZOOM_STEP ** 2),
       '0': () => move(wholeWindow(bounds)),
       n: () => void step(1),
       p: () => void step(-1),
+      Enter: () => (row === null ? void step(1) : props.onOpen()),
     };
     const act = acts[event.key];
     if (act === undefined || trace.lanes.length === 0) return;
@@ -327,30 +271,33 @@ export function Timeline(props: TimelineProps) {
     act();
   };
 
-  const tileKinds = lane === null || width === 0 ? undefined : cache.get(lane, current(), width)?.kinds;
-  const chosen = trace.lanes.find(({ id }) => id === lane);
-  const shownText = `from ${timeLabel(shown.begin, 1)} to ${timeLabel(shown.end, 1)}`;
-  const active = lane === null ? undefined : `${props.label}-${lane}`;
+  const tiles = width === 0 ? [] : trace.lanes.map(({ id }) => cache.get(id, current(), width));
+  const index = trace.lanes.findIndex(({ id }) => id === lane);
+  const kinds = tiles[index]?.kinds ?? [];
+  const inView = viewText(trace.lanes, tiles, current());
+  const shownText = `from ${timeLabel(current().begin - origin, 1)} to ${timeLabel(current().end - origin, 1)}`;
+  const active = index < 0 ? undefined : `${props.label}-${lane}`;
   return (
     <div class="timeline">
       <div
         class="lanes"
+        ref={list}
         role="listbox"
         tabIndex={0}
         aria-label={`lanes of ${props.label}: ${KEYS}`}
         aria-activedescendant={active}
         onKeyDown={key}
       >
-        {trace.lanes.map((one) => (
+        {laneTable(trace.lanes).map(({ lane: one, begins }) => (
           // biome-ignore lint/a11y/useKeyWithClickEvents: the list around it has the keyboard
           <div
             key={one.id}
-            class="lane"
+            class={`lane ${begins ? 'begins' : ''}`}
             tabIndex={-1}
             id={`${props.label}-${one.id}`}
             role="option"
             aria-selected={one.id === lane}
-            title={`${one.rows.toLocaleString('en')} on this lane`}
+            title={`${one.label}: ${one.rows.toLocaleString('en')}`}
             onClick={() => props.onLane(one.id)}
           >
             <span class="swatch" style={{ background: colourOf(swatchWord(one), theme) }} />
@@ -362,53 +309,56 @@ export function Timeline(props: TimelineProps) {
       <div class="canvas-holder" ref={holder}>
         <canvas
           ref={canvas}
-          style={{ width: `${width}px`, height: `${AXIS_HEIGHT + trace.lanes.length * LANE_HEIGHT}px` }}
+          style={{ width: `${width}px`, height: `${laneTop(trace.lanes.length)}px` }}
           role="img"
           aria-label={`timeline of ${trace.label}, ${shownText}; the list of lanes beside it has the keyboard`}
           onPointerDown={down}
           onPointerMove={over}
           onPointerUp={up}
+          onPointerCancel={() => {
+            drag.current = null;
+          }}
           onPointerLeave={() => setHover(null)}
           onDblClick={(event) => move(zoomWindow(current(), timeOf(current(), width, event.offsetX), 0.25, bounds))}
         />
         {hover !== null && (
-          <div class="tip" style={{ left: `${Math.min(hover.x + 12, width - 220)}px`, top: `${hover.y + 14}px` }}>
+          <div
+            class="tip"
+            style={{
+              ...(hover.x < width / 2 ? { left: `${hover.x + 12}px` } : { right: `${width - hover.x + 8}px` }),
+              ...(laneAt(hover.y) < trace.lanes.length / 2
+                ? { top: `${hover.y + 14}px` }
+                : { bottom: `${laneTop(trace.lanes.length) - hover.y + 8}px` }),
+            }}
+          >
             {hover.text}
           </div>
         )}
         {trace.lanes.map((one, i) => {
           const error = cache.error(one.id);
           return error === null ? null : (
-            <div key={one.id} class="lane-error" style={{ top: `${AXIS_HEIGHT + i * LANE_HEIGHT}px` }} role="alert">
+            <div key={one.id} class="lane-error" style={{ top: `${laneTop(i)}px` }} role="alert">
               {error}
             </div>
           );
         })}
       </div>
       <div class="lane-legend">
-        {chosen !== undefined && tileKinds !== undefined && (
+        {index >= 0 && (
           <>
-            <span class="hint">{chosen.label}:</span> <Legend words={tileKinds} theme={theme} />
+            <span class="hint">{trace.lanes[index].label}:</span>
+            <Legend words={kinds} theme={theme} forms={tiles[index]?.detail === 'rows'} />
           </>
         )}
+        <span class="spring" />
+        <span class="hint" role="status">
+          {inView.total}
+          <span class="unseen">
+            {' '}
+            {shownText}. {inView.lanes}
+          </span>
+        </span>
       </div>
     </div>
   );
-}
-
-/** The word whose colour stands for a lane. */
-function swatchWord(lane: Lane): string {
-  const words: Record<Lane['group'], string> = {
-    steps: 'advise',
-    cpu: 'cpu',
-    gpu: 'gpu0',
-    batches: 'batch',
-    migrations: 'coherence',
-    thrashing: 'thrashing',
-    evictions: 'eviction',
-    channels: 'copy',
-    copies: 'memcpy',
-  };
-  if (lane.group === 'migrations' && lane.kinds.includes('readDuplicate')) return 'readDuplicate';
-  return words[lane.group];
 }

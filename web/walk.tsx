@@ -1,8 +1,8 @@
 /** One fault, walked through the routine step by step. */
 import { useEffect, useRef } from 'preact/hooks';
 import type { TraceBackend, TraceSummary, Walk } from '../src/explorer/api.ts';
-import { PageGrid } from './block.tsx';
 import type { Theme } from './colours.ts';
+import { PageMap } from './page_map.tsx';
 import { Answered, Failure, Legend, Nothing, Panel, useAnswer } from './panels.tsx';
 import { spanText } from './scale.ts';
 
@@ -67,19 +67,18 @@ function Pages({
   time,
 }: Omit<WalkProps, 'fault' | 'step'> & { walk: Walk; time: number }) {
   const { place } = walk;
-  const asked = useAnswer(place === null ? null : () => backend.block(trace.id, place.allocation, place.block, time), [
-    backend,
-    trace.id,
-    walk,
-    time,
-  ]);
+  const asked = useAnswer(
+    place === null ? null : () => backend.block(trace.id, place.allocation, place.block, time),
+    [backend, trace.id, walk, time],
+    true,
+  );
   if (place === null) return <Nothing>The fault lies in no allocation.</Nothing>;
   return (
     <Answered asked={asked}>
       {(detail) => (
         <>
-          <PageGrid detail={detail} theme={theme} page={place.page} processors={trace.processors} cell={13} />
-          <Legend words={detail.residents} theme={theme} />
+          <PageMap detail={detail} theme={theme} page={place.page} processors={trace.processors} cell={13} />
+          <Legend words={detail.residents} theme={theme} letters />
         </>
       )}
     </Answered>

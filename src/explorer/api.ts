@@ -186,12 +186,22 @@ export interface Comparison {
   } | null;
   /** Number of kinds and steps that differ. */
   differences: number;
+  /** When each step was on either side, by its events; empty where neither trace has steps. */
+  steps: {
+    step: number;
+    left: { begin: number; end: number } | null;
+    right: { begin: number; end: number } | null;
+  }[];
   durationLeft: number;
   durationRight: number;
 }
 
 export interface FindQuery {
   kinds: string[];
+  /** Id of a lane: its rows are looked through, of whatever kind, and `kinds` does not count. */
+  lane?: string;
+  /** Where `from` is -1: the time to begin at, forwards or backwards. */
+  time?: number;
   /** Allocation index and block, where only those are wanted. */
   allocation?: number;
   block?: number;

@@ -7,7 +7,9 @@ import type { UvmEvent } from '../trace/event.ts';
 import { createTraceColumns, wordNumber } from '../trace/store/trace_columns.ts';
 import { appendEvent, type Trace } from '../trace/store/trace_events.ts';
 import type { Comparison } from './api.ts';
+import { compareSides, sideOf } from './compare_traces.ts';
 import { createEngine } from './engine.ts';
+import { TraceIndex } from './trace_index.ts';
 
 const machines = loadMachines();
 
@@ -101,6 +103,43 @@ describe('two traces beside each other', () => {
     const without = traceOf({ ...trace, info: { ...trace.info, hasBuffers: false } }, nameless);
     expect((await compared(trace, without)).first).toBeNull();
     expect((await compared(trace, traceOf(trace, nameless))).first).not.toBeNull();
+  });
+
+  it('say when each step was', async () => {
+    const { trace, events } = randomTimeline(3, 200, { steps: 4 });
+    const index = new TraceIndex(trace, machines);
+    const late = traceOf(
+      trace,
+      events.filter((e) => (e.step ?? 0) >= 2),
+    );
+    const { steps } = await compared(trace, late);
+    expect(steps.map(({ step }) => step)).toEqual([0, 1, 2, 3]);
+    expect(steps.map(({ right }) => right !== null)).toEqual([false, false, true, true]);
+    for (const { step, left } of steps) {
+      let [begin, end] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+      for (const lane of index.lanes) {
+        for (const [i, row] of lane.row.entries()) {
+          if (row === 0xffffffff || trace.columns.arrays.step[row] !== step) continue;
+          begin = Math.min(begin, lane.first[i]);
+          end = Math.max(end, lane.last[i]);
+        }
+      }
+      expect(left).toEqual({ begin, end });
+    }
+    const without = { ...trace, info: { ...trace.info, hasSteps: false } };
+    expect((await compared(without, without)).steps).toEqual([]);
+  });
+
+  it('are compared also where they lie in two places', async () => {
+    const { trace, events } = randomTimeline(4, 200, { steps: 2 });
+    const other = traceOf(trace, events.slice(0, -20));
+    const here = createEngine({ machines });
+    here.add('l', 'l', trace);
+    const there = createEngine({ machines });
+    there.add('r', 'r', other);
+    const apart = await compareSides(sideOf(here, 'l'), sideOf(there, 'r'), { left: 'l', right: 'r' });
+    expect(apart.first).not.toBeNull();
+    expect(apart).toEqual(await compared(trace, other));
   });
 
   it('names the traces that there are', async () => {

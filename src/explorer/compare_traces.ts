@@ -9,7 +9,8 @@
 import { EVENT_KINDS, type EventKind, IDENTITY_FIELDS } from '../trace/event.ts';
 import type { TraceColumns } from '../trace/store/trace_columns.ts';
 import { type ColumnKey, TRACE_COLUMNS } from '../trace/store/trace_schema.ts';
-import type { Comparison } from './api.ts';
+import type { Comparison, TraceBackend } from './api.ts';
+import { NO_ROW } from './lane_index.ts';
 import type { TraceIndex } from './trace_index.ts';
 
 /** What decides how two traces are compared. */
@@ -19,6 +20,8 @@ export interface CompareTraits {
   hasEvictions: boolean;
   fromStep: number;
   duration: number;
+  /** When the events of each step lie, in the order of the steps. */
+  steps: { step: number; begin: number; end: number }[];
 }
 
 export interface CompareRule {
@@ -56,6 +59,23 @@ export interface CompareSide {
   list(rule: CompareRule, name: ListName): Promise<CompareList>;
   /** A row in one line. */
   title(row: number): Promise<string>;
+}
+
+/** What one side of a comparison says of its trace; the two may lie in different engines, or machines. */
+export interface Comparable {
+  compareTraits(id: string): Promise<CompareTraits>;
+  compareDigest(id: string, rule: CompareRule): Promise<CompareDigest>;
+  compareList(id: string, rule: CompareRule, name: ListName): Promise<CompareList>;
+}
+
+/** A side of a comparison that an engine, or what stands for one, answers for. */
+export function sideOf(engine: Comparable & Pick<TraceBackend, 'row'>, id: string): CompareSide {
+  return {
+    traits: () => engine.compareTraits(id),
+    digest: (rule) => engine.compareDigest(id, rule),
+    list: (rule, name) => engine.compareList(id, rule, name),
+    title: async (row) => (await engine.row(id, row)).title,
+  };
 }
 
 const ALL_STEPS = -1;
@@ -143,11 +163,30 @@ interface OpenBatch {
   faults: number;
 }
 
-export function compareTraits({ trace: { info, columns }, begin, end }: TraceIndex): CompareTraits {
+/** First and last time of the events of each step that lie on a lane. */
+function stepTimes({ lanes, trace: { info, columns } }: TraceIndex): CompareTraits['steps'] {
+  if (!info.hasSteps) return [];
+  const { step } = columns.arrays;
+  const begins: number[] = [];
+  const ends: number[] = [];
+  for (const { first, last, row } of lanes) {
+    for (let i = 0; i < row.length; i++) {
+      const its = row[i] === NO_ROW ? -1 : step[row[i]];
+      if (its < 0) continue;
+      if (!(first[i] >= begins[its])) begins[its] = first[i];
+      if (!(last[i] <= ends[its])) ends[its] = last[i];
+    }
+  }
+  return Object.entries(begins).map(([its, begin]) => ({ step: Number(its), begin, end: ends[Number(its)] }));
+}
+
+export function compareTraits(index: TraceIndex): CompareTraits {
+  const { trace, begin, end } = index;
+  const { info, columns } = trace;
   const eviction = columns.words.kind.numbers.get('eviction') ?? -1;
   const { hasSteps, hasBuffers, fromStep } = info;
   const hasEvictions = columns.arrays.kind.subarray(0, columns.count).indexOf(eviction) >= 0;
-  return { hasSteps, hasBuffers, hasEvictions, fromStep, duration: end - begin };
+  return { hasSteps, hasBuffers, hasEvictions, fromStep, duration: end - begin, steps: stepTimes(index) };
 }
 
 export function ruleOf(left: CompareTraits, right: CompareTraits): CompareRule {
@@ -270,6 +309,15 @@ function countsByKind(left: readonly DigestList[], right: readonly DigestList[])
   );
 }
 
+/** The steps of both traces, each with when it was on either side. */
+function stepsOfBoth(left: CompareTraits['steps'], right: CompareTraits['steps']): Comparison['steps'] {
+  const times = (list: CompareTraits['steps']) =>
+    new Map(list.map(({ step, begin, end }) => [step, { begin, end }] as const));
+  const [ours, theirs] = [times(left), times(right)];
+  const steps = [...new Set([...ours.keys(), ...theirs.keys()])].sort((a, b) => a - b);
+  return steps.map((step) => ({ step, left: ours.get(step) ?? null, right: theirs.get(step) ?? null }));
+}
+
 async function sideText(side: CompareSide, list: CompareList, at: number) {
   if (at >= list.row.length) return null;
   const row = list.row[at];
@@ -300,6 +348,7 @@ export async function compareSides(
     kinds: countsByKind(a.lists, b.lists),
     differences: new Set(differing.map(([, { step, kind }]) => `${step} ${kind}`)).size,
     first: null,
+    steps: stepsOfBoth(x.steps, y.steps),
     durationLeft: x.duration,
     durationRight: y.duration,
   };

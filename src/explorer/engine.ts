@@ -3,18 +3,7 @@ import type { ExplainResult, FaultExplanation } from '../analysis/explain.ts';
 import type { Machines } from '../analysis/machines.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
 import type { BlockDetail, TraceBackend, TraceEntry, TraceSummary } from './api.ts';
-import {
-  type CompareDigest,
-  type CompareList,
-  type CompareRule,
-  type CompareSide,
-  type CompareTraits,
-  compareDigest,
-  compareList,
-  compareSides,
-  compareTraits,
-  type ListName,
-} from './compare_traces.ts';
+import { type Comparable, compareDigest, compareList, compareSides, compareTraits, sideOf } from './compare_traces.ts';
 import { mayBeExact } from './exact_pages.ts';
 import { findRow } from './find_row.ts';
 import { rowDetail } from './row_detail.ts';
@@ -27,13 +16,6 @@ export interface EngineOptions {
   machines: Machines;
   /** The driver's file of a function, for walks. */
   fileOf?: (driverFunction: string) => string | null;
-}
-
-/** What one side of a comparison says of its trace; the two may lie in different engines. */
-export interface Comparable {
-  compareTraits(id: string): Promise<CompareTraits>;
-  compareDigest(id: string, rule: CompareRule): Promise<CompareDigest>;
-  compareList(id: string, rule: CompareRule, name: ListName): Promise<CompareList>;
 }
 
 export interface Engine extends TraceBackend, Comparable {
@@ -112,16 +94,6 @@ function withTree(held: Held, detail: BlockDetail): BlockDetail {
   const result = explained(held, last);
   const prefetch = result.ok ? result.explanation.prefetch : null;
   return prefetch === null ? detail : { ...detail, tree: treeOf(prefetch) };
-}
-
-/** A side of a comparison that an engine, or what stands for one, answers for. */
-export function sideOf(engine: Comparable & Pick<TraceBackend, 'row'>, id: string): CompareSide {
-  return {
-    traits: () => engine.compareTraits(id),
-    digest: (rule) => engine.compareDigest(id, rule),
-    list: (rule, name) => engine.compareList(id, rule, name),
-    title: async (row) => (await engine.row(id, row)).title,
-  };
 }
 
 /** No traces yet. Questions about a trace that is not there, or a place that it does not have, reject. */

@@ -72,6 +72,28 @@ describe('finding rows', () => {
     expect(walk(-1)).toEqual(forwards.reverse());
   });
 
+  it('goes along a lane, from where it is told', () => {
+    const index = new TraceIndex(randomTimeline(6, 300, { pushes: true }).trace, machines);
+    let looked = 0;
+    for (const { lane, row, first } of index.lanes) {
+      const its = [...row.keys()].filter((i) => row[i] !== 0xffffffff);
+      if (its.length < 3) continue;
+      looked++;
+      const ask = (more: Partial<FindQuery>) =>
+        findRow(index, { kinds: [], lane: lane.id, from: -1, direction: 1, ...more });
+      const order = [...its].sort((x, y) => first[x] - first[y] || row[x] - row[y]);
+      const walk: number[] = [];
+      for (let at = ask({}); at !== null; at = ask({ from: at })) walk.push(at);
+      expect(walk).toEqual(order.map((i) => row[i]));
+      const { begin, middle } = { begin: first[order[0]], middle: first[order[1]] };
+      expect(ask({ time: begin })).toBe(row[order[0]]);
+      expect(ask({ time: middle - 0.5 })).toBe(row[order.find((i) => first[i] > middle - 0.5) as number]);
+      expect(ask({ time: begin, direction: -1 })).toBe(row[order.findLast((i) => first[i] <= begin) as number]);
+      expect(ask({ time: begin - 1, direction: -1 })).toBeNull();
+    }
+    expect(looked).toBeGreaterThan(5);
+  });
+
   it('refuses what makes no sense', () => {
     const index = new TraceIndex(randomTimeline(1, 10).trace, machines);
     const ask = (more: Record<string, unknown>) => () =>
@@ -80,6 +102,8 @@ describe('finding rows', () => {
     expect(ask({ from: -2 })).toThrow('from -2');
     expect(ask({ from: 9 })).not.toThrow();
     expect(ask({ direction: 2 })).toThrow('direction 2; expected 1 or -1');
+    expect(ask({ lane: 'x' })).toThrow('lane x; the trace has no such lane');
+    expect(ask({ time: Number.NaN })).toThrow('time NaN; expected a number of nanoseconds');
     expect(ask({ kinds: 'gpuFault' })).toThrow('kinds: expected a list');
     expect(ask({ allocation: 3 })).toThrow('allocation 3; the trace has 0 to 2');
     expect(ask({ allocation: 1, block: 2 })).toThrow('block 2; the allocation has 0 to 1');

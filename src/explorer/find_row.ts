@@ -1,4 +1,4 @@
-/** The next row of some kinds in time, forwards or backwards. */
+/** The next row of some kinds, or of a lane, in time, forwards or backwards. */
 import type { FindQuery } from './api.ts';
 import { type LaneIndex, NO_ROW } from './lane_index.ts';
 import { lowerBound, upperBound } from './sort_rows.ts';
@@ -67,12 +67,17 @@ function nearestInBlock(
   return null;
 }
 
-function checkQuery(index: TraceIndex, { from, direction, kinds, allocation, block }: FindQuery): void {
+function checkQuery(index: TraceIndex, { from, direction, kinds, lane, time, allocation, block }: FindQuery): void {
   const { count } = index.trace.columns;
   if (!Number.isSafeInteger(from) || from < -1 || from >= count) {
     throw new RangeError(`from ${from}; expected a row from 0 to ${count - 1}, or -1`);
   }
   if (direction !== 1 && direction !== -1) throw new RangeError(`direction ${direction}; expected 1 or -1`);
+  if (time !== undefined && !Number.isFinite(time))
+    throw new RangeError(`time ${time}; expected a number of nanoseconds`);
+  if (lane !== undefined && !index.lanes.some((one) => one.lane.id === lane)) {
+    throw new RangeError(`lane ${lane}; the trace has no such lane`);
+  }
   if (!Array.isArray(kinds)) throw new RangeError('kinds: expected a list of kinds of rows');
   const place = index.places.list[allocation ?? 0];
   if (allocation !== undefined && place === undefined) {
@@ -86,8 +91,9 @@ function checkQuery(index: TraceIndex, { from, direction, kinds, allocation, blo
 }
 
 /**
- * A row of the query's kinds, by time and then by row, or null; rows without a time are passed over. A `from` of -1
- * stands before all, or behind all. Throws RangeError for a query that makes no sense.
+ * A row of the query's kinds, or of its lane, by time and then by row, or null; rows without a time are passed over. A
+ * `from` of -1 stands before all, or behind all, or just before the query's time. Throws RangeError for a query that
+ * makes no sense.
  */
 export function findRow(index: TraceIndex, query: FindQuery): number | null {
   checkQuery(index, query);
@@ -95,15 +101,23 @@ export function findRow(index: TraceIndex, query: FindQuery): number | null {
   const { from, direction, kinds, allocation, block } = query;
   const { words, arrays } = trace.columns;
   const start = from < 0 ? Number.NaN : index.begins[from];
-  const time = Number.isNaN(start) ? direction * Number.NEGATIVE_INFINITY : start;
+  const outside = from < 0 && query.time !== undefined ? query.time : direction * Number.NEGATIVE_INFINITY;
+  const time = Number.isNaN(start) ? outside : start;
   const row = from < 0 ? direction * Number.NEGATIVE_INFINITY : from;
   const wanted = Uint8Array.from(words.kind.list, (kind) => (kinds.includes(kind) ? 1 : 0));
   const place = allocation === undefined ? undefined : places.list[allocation];
   if (place !== undefined && block !== undefined) {
     return nearestInBlock(index, place.firstBlock + block, time, row, direction, wanted);
   }
+  const its = query.lane;
   const passes = (one: number): boolean =>
-    wanted[arrays.kind[one]] === 1 && (place === undefined || index.blockRows().allocation(one) === allocation);
+    (its !== undefined || wanted[arrays.kind[one]] === 1) &&
+    (place === undefined || index.rowPlaces().allocation(one) === allocation);
+  if (its !== undefined) {
+    const one = index.lanes.find((lane) => lane.lane.id === its) as LaneIndex;
+    const at = nearest(one, time, row, direction, passes);
+    return at === null ? null : one.row[at];
+  }
   let best: { time: number; row: number } | null = null;
   const onLanes = new Set<string>();
   for (const lane of index.lanes) {

@@ -1,7 +1,6 @@
 /** A backend behind `uvmlab serve`: each question is one request. */
-import type { TraceBackend } from './api.ts';
 import { decodeFrame } from './framing.ts';
-import { METHODS } from './protocol.ts';
+import { type Answers, METHODS } from './protocol.ts';
 
 /** Where questions go. */
 export const ASK_PATH = '/api/ask';
@@ -31,8 +30,8 @@ async function ask(fetch: Fetch, base: string, method: string, args: unknown[]):
 }
 
 /** `base` is '' for the page's own server. */
-export function createHttpBackend(fetch: Fetch, base = ''): TraceBackend {
+export function createHttpBackend(fetch: Fetch, base = ''): Answers {
   return Object.fromEntries(
     Object.keys(METHODS).map((method) => [method, (...args: unknown[]) => ask(fetch, base, method, args)]),
-  ) as unknown as TraceBackend;
+  ) as unknown as Answers;
 }

@@ -3,6 +3,7 @@
  * and the worker that holds its traces. Typed arrays move without being copied.
  */
 import type { TraceBackend } from './api.ts';
+import type { Comparable } from './compare_traces.ts';
 
 export interface Question {
   id: number;
@@ -15,7 +16,10 @@ export type Answer =
   /** On the way: finished and all steps of a run. */
   | { id: number; progress: [done: number, steps: number] };
 
-/** The questions of TraceBackend, with the number of their arguments. */
+/** All that a trace is asked: by a page, and by a comparison with a trace of another place. */
+export type Answers = TraceBackend & Comparable;
+
+/** The questions, with the number of their arguments. */
 export const METHODS = {
   traces: 0,
   tile: 5,
@@ -25,7 +29,10 @@ export const METHODS = {
   block: 4,
   walk: 2,
   compare: 2,
-} as const satisfies Record<keyof TraceBackend, number>;
+  compareTraits: 1,
+  compareDigest: 2,
+  compareList: 3,
+} as const satisfies Record<keyof Answers, number>;
 
 /** The buffers of an answer that can be handed over: those of typed arrays that are all of theirs. */
 export function transferable(value: unknown): ArrayBuffer[] {
@@ -57,8 +64,8 @@ export interface Port {
   postMessage(message: unknown, transfer: ArrayBuffer[]): void;
 }
 
-export interface Client extends TraceBackend {
-  /** A question that is none of TraceBackend's. */
+export interface Client extends Answers {
+  /** A question that is none of those above. */
   ask(method: string, args: unknown[], onProgress?: (done: number, steps: number) => void): Promise<unknown>;
   /** Call with each message that comes back. */
   receive(message: Answer): void;
@@ -89,7 +96,7 @@ export function createClient(port: Port): Client {
     });
   const methods = Object.fromEntries(
     Object.keys(METHODS).map((method) => [method, (...args: unknown[]) => ask(method, args)]),
-  ) as unknown as TraceBackend;
+  ) as unknown as Answers;
   return {
     ...methods,
     ask,

@@ -4,22 +4,20 @@
  * with it.
  */
 import { Worker } from 'node:worker_threads';
-import type { TraceBackend, TraceEntry } from '../api.ts';
-import { compareSides } from '../compare_traces.ts';
-import { type Comparable, noTrace, sideOf, whyNotReady } from '../engine.ts';
-import { type Answer, createClient, METHODS } from '../protocol.ts';
+import type { TraceEntry } from '../api.ts';
+import { compareSides, sideOf } from '../compare_traces.ts';
+import { noTrace, whyNotReady } from '../engine.ts';
+import { type Answer, type Answers, createClient, METHODS } from '../protocol.ts';
 import type { Opened } from './trace_worker.ts';
 import { openEngine, type TraceFile, type TraceName, traceNames } from './traces.ts';
 
 export interface ServedTraces {
-  backend: TraceBackend;
+  backend: Answers;
   close(): Promise<void>;
 }
 
-/** What answers for one trace. */
-type Holder = TraceBackend & Comparable;
 interface Opening {
-  ready: Promise<Holder>;
+  ready: Promise<Answers>;
   close(): Promise<void>;
 }
 
@@ -27,27 +25,23 @@ interface Opening {
 const COMPILED = import.meta.url.endsWith('.js');
 /** Files that are opened at once. */
 const OPENING_MAX = 2;
-const COMPARING = ['compareTraits', 'compareDigest', 'compareList'] as const;
 
 /** Resolves when the trace is there or broken. `lost` is called when the thread ends before it was told to. */
 function openInThread(
   name: TraceName,
   lost: (why: string) => void,
-): { ready: Promise<Holder>; close(): Promise<void> } {
+): { ready: Promise<Answers>; close(): Promise<void> } {
   const worker = new Worker(new URL('./trace_worker.js', import.meta.url), { workerData: name });
   const client = createClient(worker);
-  const comparing = Object.fromEntries(
-    COMPARING.map((method) => [method, (...args: unknown[]) => client.ask(method, args)]),
-  ) as unknown as Comparable;
   let closed = false;
-  const ready = new Promise<Holder>((resolve, reject) => {
+  const ready = new Promise<Answers>((resolve, reject) => {
     const fail = (why: string): void => {
       client.fail(why);
       reject(new Error(why));
       if (!closed) lost(why);
     };
     worker.on('message', (message: Answer | Opened) => {
-      if ('opened' in message) resolve({ ...client, ...comparing });
+      if ('opened' in message) resolve(client);
       else client.receive(message);
     });
     worker.on('error', (error: NodeJS.ErrnoException) => {
@@ -73,7 +67,7 @@ function openHere(name: TraceName): Opening {
 export function serveTraces(files: readonly TraceFile[], inThread = COMPILED): ServedTraces {
   const names = traceNames(files);
   const entries = new Map<string, TraceEntry>(names.map(({ id, label }) => [id, { state: 'opening', id, label }]));
-  const holders = new Map<string, Holder>();
+  const holders = new Map<string, Answers>();
   const begun: Opening[] = [];
   let closed = false;
 
@@ -101,7 +95,7 @@ export function serveTraces(files: readonly TraceFile[], inThread = COMPILED): S
   };
   const done = Promise.all(Array.from({ length: OPENING_MAX }, lane));
 
-  const get = (id: string): Holder => {
+  const get = (id: string): Answers => {
     const entry = entries.get(id);
     const its = holders.get(id);
     if (entry === undefined) throw new RangeError(noTrace(String(id), [...entries.keys()]));
@@ -117,7 +111,7 @@ export function serveTraces(files: readonly TraceFile[], inThread = COMPILED): S
   ]);
   return {
     backend: {
-      ...(Object.fromEntries(asked) as TraceBackend),
+      ...(Object.fromEntries(asked) as unknown as Answers),
       traces: async () => [...entries.values()],
       compare: async (left, right) => compareSides(sideOf(get(left), left), sideOf(get(right), right), { left, right }),
     },

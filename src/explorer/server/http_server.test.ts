@@ -218,7 +218,8 @@ describe('the server', () => {
       ['{"method":"add","args":[]}', 'method: "add"; expected one of'],
       ['{"method":"toString","args":[]}', 'method: "toString"; expected one of'],
       ['{"method":"__proto__","args":[]}', 'method: "__proto__"; expected one of'],
-      ['{"method":"compareTraits","args":["t1"]}', 'method: "compareTraits"; expected one of'],
+      ['{"method":"opening","args":["t1","x"]}', 'method: "opening"; expected one of'],
+      ['{"method":"compareTraits","args":[]}', 'args: expected a list of 1 for compareTraits'],
       ['{"method":"row","args":["t1"]}', 'args: expected a list of 2 for row'],
       ['{"method":"row","args":{"length":2}}', 'args: expected a list of 2 for row'],
     ];

@@ -12,7 +12,7 @@ import type { AddressInfo } from 'node:net';
 import type { TraceBackend } from '../api.ts';
 import { encodeFrame } from '../framing.ts';
 import { ASK_PATH, FRAME_TYPE } from '../http_client.ts';
-import { METHODS } from '../protocol.ts';
+import { type Answers, METHODS } from '../protocol.ts';
 
 export const LOOPBACK = '127.0.0.1';
 /** Longest question. */
@@ -124,7 +124,7 @@ function bodyOf(request: IncomingMessage): Promise<string> {
 }
 
 interface Asked {
-  method: keyof TraceBackend;
+  method: keyof Answers;
   args: unknown[];
 }
 
@@ -139,7 +139,7 @@ function parseQuestion(text: string): Asked {
   if (typeof method !== 'string' || !Object.hasOwn(METHODS, method)) {
     throw new Refused(400, `method: ${JSON.stringify(method)}; expected one of ${Object.keys(METHODS).join(', ')}`);
   }
-  const known = method as keyof TraceBackend;
+  const known = method as keyof Answers;
   if (!Array.isArray(args) || args.length !== METHODS[known]) {
     throw new Refused(400, `args: expected a list of ${METHODS[known]} for ${known}`);
   }
@@ -152,9 +152,11 @@ async function answerQuestion(request: IncomingMessage, response: ServerResponse
     throw new Refused(415, `content-type ${type}: expected application/json`);
   }
   const { method, args } = parseQuestion(await bodyOf(request));
+  const ask = (backend as Partial<Answers>)[method] as ((...all: unknown[]) => Promise<unknown>) | undefined;
+  if (ask === undefined) throw new Refused(400, `method: ${method}; it is not answered here`);
   let value: unknown;
   try {
-    value = await (backend[method] as (...all: unknown[]) => Promise<unknown>)(...args);
+    value = await ask(...args);
   } catch (error) {
     throw new Refused(422, error instanceof Error ? error.message : String(error));
   }
