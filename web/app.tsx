@@ -1,5 +1,5 @@
 /** The explorer: which trace and which view, and what both know of each other. The address says all of it. */
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useState } from 'preact/hooks';
 import type { RowDetail, TraceEntry, TraceSummary } from '../src/explorer/api.ts';
 import { type Backends, createBackends } from './backends.ts';
 import { BlockView } from './block.tsx';
@@ -64,7 +64,8 @@ function useTheme(): [Theme, () => void] {
     if (kept === 'light' || kept === 'dark') return kept;
     return dark.matches ? 'dark' : 'light';
   });
-  useEffect(() => {
+  // Before the canvases are painted, which read their colours from the page.
+  useLayoutEffect(() => {
     document.documentElement.dataset['theme'] = theme;
   }, [theme]);
   useEffect(() => {
@@ -172,6 +173,10 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
         {...{ backend: backends, trace, theme, fault: fault ?? selected?.fault ?? null, step }}
         onFault={(next) => change({ fault: next, step: 0 })}
         onStep={(next) => change({ step: next })}
+        onShow={(walk) => {
+          change({ view: 'timeline' });
+          select(walk.row, null);
+        }}
       />
     );
   }

@@ -8,7 +8,7 @@ import { colourOf, type Theme } from './colours.ts';
 import { AXIS_HEIGHT, drawFrame, laneTop, type Selected } from './draw_timeline.ts';
 import { laneTable, swatchWord, viewText } from './lanes.ts';
 import { createMotion, type Motion } from './motion.ts';
-import { type Hit, hitTile, LANE_HEIGHT, type Painted } from './paint_tile.ts';
+import { type Hit, hitTile, isWorded, LANE_HEIGHT, type Painted } from './paint_tile.ts';
 import { Legend } from './panels.tsx';
 import { panWindow, spanText, timeLabel, timeOf, type Window, wholeWindow, zoomWindow } from './scale.ts';
 import { createTileCache } from './tile_cache.ts';
@@ -347,7 +347,11 @@ export function Timeline(props: TimelineProps) {
         {index >= 0 && (
           <>
             <span class="hint">{trace.lanes[index].label}:</span>
-            <Legend words={kinds} theme={theme} forms={tiles[index]?.detail === 'rows'} />
+            <Legend
+              words={kinds}
+              theme={theme}
+              forms={tiles[index]?.detail === 'rows' && !isWorded(trace.lanes[index])}
+            />
           </>
         )}
         <span class="spring" />
