@@ -55,10 +55,18 @@ module.exports = {
     },
     {
       name: 'no-node-in-explorer',
-      comment: 'src/explorer runs in a page and in its worker: what needs Node is in src/explorer/server.',
+      comment:
+        'A page runs src/explorer: no Node modules, here or in what it imports (npm run check:browser finds those); src/explorer/server may.',
       severity: 'error',
       from: { path: '^src/explorer/', pathNot: [TEST, '^src/explorer/server/'] },
       to: { dependencyTypes: ['core'] },
+    },
+    {
+      name: 'explorer-without-server',
+      comment: 'src/explorer/server serves what is in src/explorer, which knows nothing of it.',
+      severity: 'error',
+      from: { path: '^src/explorer/', pathNot: [TEST, '^src/explorer/server/'] },
+      to: { path: '^src/explorer/server/' },
     },
     {
       name: 'page',

@@ -123,6 +123,8 @@ interface ViewProps {
 
 function MainView({ backends, trace, summaries, theme, place, change }: ViewProps) {
   const { view, window, row, lane, allocation, block, fault, step, other, align, beside } = place;
+  /** The map of a long trace takes seconds at first: the timeline comes before it. */
+  const [drawn, setDrawn] = useState<string | null>(trace.lanes.length === 0 ? trace.id : null);
   const time = place.time ?? trace.end;
   const span = window === null ? trace.end - trace.begin : window.end - window.begin;
   const detail = useAnswer<RowDetail>(row === null ? null : () => backends.row(trace.id, row), [
@@ -200,6 +202,7 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
               {...{ backend: backends, trace, theme, window, time: place.time, row, lane }}
               selected={selected}
               label="timeline"
+              onDrawn={() => setDrawn(trace.id)}
               onWindow={(next) => change({ window: next })}
               onTime={(next) => change({ time: next })}
               onRow={select}
@@ -222,6 +225,7 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
       >
         <SpaceView
           {...{ backend: backends, trace, theme, time, span: span / 20, allocation, block }}
+          ask={drawn === trace.id || trace.lanes.length === 0}
           onBlock={(a, b) => (a === allocation && b === block ? openBlock(a, b) : change({ allocation: a, block: b }))}
           onOpen={openBlock}
         />

@@ -92,7 +92,8 @@ function checkQuery(index: TraceIndex, { from, direction, kinds, lane, time, all
 
 /**
  * A row of the query's kinds, or of its lane, by time and then by row, or null; rows without a time are passed over. A
- * `from` of -1 stands before all, or behind all, or just before the query's time. Throws RangeError for a query that makes no sense.
+ * `from` of -1 stands before all, or behind all, or just before the query's time. Throws RangeError for a query that
+ * makes no sense.
  */
 export function findRow(index: TraceIndex, query: FindQuery): number | null {
   checkQuery(index, query);
@@ -111,7 +112,7 @@ export function findRow(index: TraceIndex, query: FindQuery): number | null {
   const its = query.lane;
   const passes = (one: number): boolean =>
     (its !== undefined || wanted[arrays.kind[one]] === 1) &&
-    (place === undefined || index.blockRows().allocation(one) === allocation);
+    (place === undefined || index.rowPlaces().allocation(one) === allocation);
   if (its !== undefined) {
     const one = index.lanes.find((lane) => lane.lane.id === its) as LaneIndex;
     const at = nearest(one, time, row, direction, passes);

@@ -5,9 +5,9 @@
  */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
 import type { Trace } from '../trace/store/trace_events.ts';
-import type { BlockRows } from './block_rows.ts';
-import { HistoryBuilder, type PageHistory } from './page_history.ts';
+import { HistoryBuilder, NOWHERE, type PageHistory } from './page_history.ts';
 import type { Places } from './places.ts';
+import { checkSpread, type RowPlaces } from './row_places.ts';
 import { sortedOrder } from './sort_rows.ts';
 
 /** `none`, the processors of the trace, `several`. */
@@ -33,11 +33,67 @@ function rulesOfKinds({ columns }: Trace): Uint8Array {
   return Uint8Array.from(columns.words.kind.list, (kind) => rules[kind] ?? LEAVES);
 }
 
-/** A history from the rows of each block. Changes at one time come in the order in which their rows began. */
+/** Rows that may change where pages are: all that move pages, and of each page the first fault by time. */
+class ChangingRows {
+  readonly start: Uint32Array;
+  readonly rows: Uint32Array;
+
+  constructor(trace: Trace, blocks: number, rowPlaces: RowPlaces, begins: Float64Array, rules: Uint8Array) {
+    const { arrays: a, count } = trace.columns;
+    const { kind, offset } = a;
+    /** By block, of each page: its first fault's row and 1, or 0. */
+    const faults: (Uint32Array | undefined)[] = new Array(blocks);
+    const start = new Uint32Array(blocks + 1);
+    let taken = 0;
+    for (let row = 0; row < count; row++) {
+      const rule = rules[kind[row]];
+      if (rule === LEAVES) continue;
+      const first = rowPlaces.firstBlock(row);
+      if (first < 0) continue;
+      if (rule === FIRST_TOUCH) {
+        let its = faults[first];
+        if (its === undefined) {
+          its = new Uint32Array(PAGES_PER_BLOCK);
+          faults[first] = its;
+        }
+        const page = Math.floor(offset[row] / PAGE_SIZE) % PAGES_PER_BLOCK;
+        if (its[page] === 0) start[first + 1]++;
+        if (its[page] === 0 || begins[row] < begins[its[page] - 1]) its[page] = row + 1;
+        continue;
+      }
+      const last = rowPlaces.lastBlock(row, first);
+      taken += last - first + 1;
+      checkSpread(taken, count);
+      for (let block = first; block <= last; block++) start[block + 1]++;
+    }
+    for (let block = 0; block < blocks; block++) start[block + 1] += start[block];
+    const rows = new Uint32Array(start[blocks]);
+    const next = start.slice(0, blocks);
+    for (let block = 0; block < blocks; block++) {
+      for (const row of faults[block] ?? []) if (row > 0) rows[next[block]++] = row - 1;
+    }
+    for (let row = 0; row < count; row++) {
+      const rule = rules[kind[row]];
+      if (rule === LEAVES || rule === FIRST_TOUCH) continue;
+      const first = rowPlaces.firstBlock(row);
+      if (first < 0) continue;
+      const last = rowPlaces.lastBlock(row, first);
+      for (let block = first; block <= last; block++) rows[next[block]++] = row;
+    }
+    this.start = start;
+    this.rows = rows;
+  }
+}
+
+/**
+ * A history from the rows of each block. A page that is somewhere stays somewhere, so of its faults the first alone can
+ * be a first touch. Changes at one time come in the order of their rows.
+ */
 export function inferPages(
   trace: Trace,
   places: Places,
-  blockRows: BlockRows,
+  rowPlaces: RowPlaces,
+  begins: Float64Array,
   processors: readonly string[],
 ): PageHistory {
   const { arrays: a, words } = trace.columns;
@@ -47,39 +103,34 @@ export function inferPages(
   const srcCodes = codes(words.src.list);
   const dstCodes = codes(words.dst.list);
   const rules = rulesOfKinds(trace);
+  const changing = new ChangingRows(trace, places.blocks, rowPlaces, begins, rules);
   const builder = new HistoryBuilder(residents, places.blockPages);
-  let times = new Float64Array(1024);
-  let changing = new Uint32Array(1024);
   for (const { firstBlock, blocks } of places.list) {
     for (let block = firstBlock; block < firstBlock + blocks; block++) {
-      const { start, rows } = blockRows;
-      const room = start[block + 1] - start[block];
-      if (room > times.length) {
-        times = new Float64Array(room);
-        changing = new Uint32Array(room);
-      }
-      let n = 0;
-      for (let at = start[block]; at < start[block + 1]; at++) {
-        const row = rows[at];
-        const rule = rules[a.kind[row]];
-        if (rule === LEAVES) continue;
-        const begin = blockRows.timeAt(at);
+      const from = changing.start[block];
+      const rows = changing.rows.subarray(from, changing.start[block + 1]);
+      // Those of faults stand in front of the others: by row first, so that at one time rows come in their order.
+      rows.sort();
+      const times = new Float64Array(rows.length);
+      for (let i = 0; i < rows.length; i++) {
+        const row = rows[i];
         // The driver's books change when the copy is pushed, and what it says of duplicates comes behind that.
-        times[n] = rule === TO_DST ? a.time[row] : begin;
-        changing[n++] = row;
+        const pushed = rules[a.kind[row]] === TO_DST ? a.time[row] : Number.NaN;
+        times[i] = Number.isNaN(pushed) ? begins[row] : pushed;
       }
-      const order = sortedOrder(times.subarray(0, n));
+      const order = sortedOrder(times);
       const firstPage = (block - firstBlock) * PAGES_PER_BLOCK;
       builder.begin(block);
-      for (let k = 0; k < n; k++) {
+      for (let k = 0; k < rows.length; k++) {
         const at = order === null ? k : order[k];
-        const row = changing[at];
+        const row = rows[at];
         const rule = rules[a.kind[row]];
         const page = Math.floor(a.offset[row] / PAGE_SIZE);
         const pages = rule === FIRST_TOUCH ? 1 : Math.max(1, Math.ceil(a.bytes[row] / PAGE_SIZE));
         const first = Math.max(page, firstPage);
         const outer = Math.min(page + pages, firstPage + PAGES_PER_BLOCK);
         const code = rule === TO_DST ? dstCodes[a.dst[row]] : rule === TO_SEVERAL ? several : srcCodes[a.src[row]];
+        if (code === NOWHERE) continue;
         builder.change(times[at], first - firstPage, outer - first, code, rule === FIRST_TOUCH);
       }
     }

@@ -53,12 +53,15 @@ export const FAULT = 1;
 export const MIGRATION = 2;
 export const THRASHING = 3;
 
+const FORMS: ReadonlyMap<string, number> = new Map([
+  ['cpuFault', FAULT],
+  ['gpuFault', FAULT],
+  ['migration', MIGRATION],
+  ['thrashing', THRASHING],
+]);
+/** Kinds that a map counts. */
+export const COUNTED: ReadonlySet<string> = new Set(FORMS.keys());
+
 export function formsOfKinds({ columns }: Trace): Uint8Array {
-  const forms: Record<string, number> = {
-    cpuFault: FAULT,
-    gpuFault: FAULT,
-    migration: MIGRATION,
-    thrashing: THRASHING,
-  };
-  return Uint8Array.from(columns.words.kind.list, (kind) => forms[kind] ?? OTHER);
+  return Uint8Array.from(columns.words.kind.list, (kind) => FORMS.get(kind) ?? OTHER);
 }

@@ -54,7 +54,7 @@ function fieldsOf(index: TraceIndex, row: number): RowDetail['fields'] {
 
 export function placeOfRow(index: TraceIndex, row: number): RowDetail['place'] {
   const { places, trace } = index;
-  const allocation = index.blockRows().allocation(row);
+  const allocation = index.rowPlaces().allocation(row);
   if (allocation < 0) return null;
   const page = Math.floor(trace.columns.arrays.offset[row] / PAGE_SIZE);
   const block = Math.floor(page / PAGES_PER_BLOCK);
@@ -67,16 +67,17 @@ function channelText({ arrays }: TraceColumns, row: number): string {
   return `channel ${arrays.channel[row]}`;
 }
 
+function placeText(index: TraceIndex, { allocation, block, page, pages }: NonNullable<RowDetail['place']>): string {
+  const { name } = index.trace.info.allocations[allocation];
+  return `page ${block * PAGES_PER_BLOCK + page} of ${name}${pages > 1 ? `, ${pages} pages` : ''}`;
+}
+
 /** One line of a row: what it is and where. */
 export function rowText(index: TraceIndex, row: number): string {
   const { columns } = index.trace;
   const word = (key: ColumnKey): string => wordAt(columns, key, row);
   const place = placeOfRow(index, row);
-  const many = place !== null && place.pages > 1 ? `, ${place.pages} pages` : '';
-  const at =
-    place === null
-      ? ''
-      : `, page ${place.block * PAGES_PER_BLOCK + place.page} of ${index.trace.info.allocations[place.allocation].name}${many}`;
+  const at = place === null ? '' : `, ${placeText(index, place)}`;
   switch (word('kind')) {
     case 'cpuFault':
       return `CPU ${word('access')} fault${at}`;
@@ -133,7 +134,8 @@ function relatedMigration(index: TraceIndex, row: number): RowDetail['related'] 
   let seen = 0;
   for (let at = rows.find(block, begin); at < rows.start[block + 1] && seen < LOOK_AHEAD; at++, seen++) {
     const other = rows.rows[at];
-    if (rows.formOf(other) !== MIGRATION || words.src.list[a.src[row]] !== words.dst.list[a.dst[other]]) continue;
+    if (index.rowPlaces().form(other) !== MIGRATION || words.src.list[a.src[row]] !== words.dst.list[a.dst[other]])
+      continue;
     const offset = a.offset[row] - a.offset[other];
     if (offset < 0 || offset >= a.bytes[other]) continue;
     return [{ row: other, label: 'the migration that brought its page' }];

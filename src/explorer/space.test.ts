@@ -65,7 +65,7 @@ function slowPages(trace: Trace, rows: readonly SlowRow[], residents: readonly s
     ...one,
     at: one.kind === 'migration' ? trace.columns.arrays.time[one.row] : one.begin,
   }));
-  changes.sort((x, y) => x.at - y.at);
+  changes.sort((x, y) => x.at - y.at || x.row - y.row);
   for (const one of changes) {
     if (one.at > time) continue;
     const word = one.kind === 'migration' ? one.dst : one.kind === 'readDuplicate' ? 'several' : one.src;
@@ -114,7 +114,8 @@ describe('the address space at a time', () => {
       for (let i = 0; i < 25; i++) {
         const time = prngBelow(p, 2000);
         const span = [0, 2, 100, 900, 1e9][i % 5];
-        const space = spaceAt(index, time, span);
+        // Looked at one by one, or by sums.
+        const space = spaceAt(index, time, span, i % 2 === 0 ? 1e9 : -1);
         for (let b = 0; b < 6; b++) {
           const inside = rows.filter(
             (one) => one.blocks.includes(b) && one.begin >= time - span / 2 && one.begin <= time + span / 2,
@@ -158,10 +159,14 @@ describe('the address space at a time', () => {
     for (let i = 0; i < 2; i++) {
       appendEvent(columns, { event: 'thrashing', processors: ['cpu'], buffer: 'a', offset: 0, bytes, time: i });
     }
+    // Neither for pages, nor for what happens in a window, nor for the rows of a block.
+    columns.count = 1;
+    expect(spaceAt(new TraceIndex({ info: trace.info, columns }, machines), 0, 1).thrashing[BLOCKS_MAX - 1]).toBe(1);
+    columns.count = 2;
     const index = new TraceIndex({ info: trace.info, columns }, machines);
-    expect(() => spaceAt(index, 0, 1)).toThrow(
-      'rows reach over so many blocks that there is no room for a map of them',
-    );
+    const refused = 'rows reach over so many blocks that there is no room for a map of them';
+    expect(() => spaceAt(index, 0, 2)).toThrow(refused);
+    expect(() => blockAt(index, 0, 0, 0)).toThrow(refused);
   });
 });
 

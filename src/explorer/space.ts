@@ -2,15 +2,46 @@
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../base/units.ts';
 import type { BlockDetail, Space } from './api.ts';
 import { pagesAt, totalsAt } from './page_history.ts';
-import { FAULT, MIGRATION } from './places.ts';
+import { COUNTED, FAULT, MIGRATION } from './places.ts';
 import { rowText } from './row_detail.ts';
+import { type BlockCounts, checkSpread } from './row_places.ts';
+import { lowerBound, upperBound } from './sort_rows.ts';
 import type { TraceIndex } from './trace_index.ts';
 
 /** Lines of a block's history that are handed over. */
 export const HISTORY_MAX = 400;
 
-/** Rows count that begin within half of `span` around `time`. */
-export function spaceAt(index: TraceIndex, time: number, span: number): Space {
+/** Rows of lanes in a window that are looked at one by one, at most. */
+const SCANNED_MAX = 100_000;
+
+/** Adds what rows that begin in the window did, lane by lane; false, with nothing added, where they are too many. */
+function countByLanes(index: TraceIndex, begin: number, end: number, most: number, into: BlockCounts): boolean {
+  const parts: { row: Uint32Array; low: number; high: number }[] = [];
+  let sum = 0;
+  for (const { lane, first, row } of index.lanes) {
+    if (!lane.kinds.some((kind) => COUNTED.has(kind))) continue;
+    const part = { row, low: lowerBound(first, begin), high: upperBound(first, end) };
+    sum += part.high - part.low;
+    parts.push(part);
+  }
+  if (sum > most) return false;
+  const rowPlaces = index.rowPlaces();
+  let taken = 0;
+  for (const { row, low, high } of parts) {
+    for (let i = low; i < high; i++) {
+      const from = rowPlaces.firstBlock(row[i]);
+      if (from < 0) continue;
+      const to = rowPlaces.lastBlock(row[i], from);
+      taken += to - from + 1;
+      checkSpread(taken, sum);
+      for (let block = from; block <= to; block++) rowPlaces.count(row[i], block, into);
+    }
+  }
+  return true;
+}
+
+/** Rows count that begin within half of `span` around `time`; up to `most` of them are looked at one by one. */
+export function spaceAt(index: TraceIndex, time: number, span: number, most = SCANNED_MAX): Space {
   if (!Number.isFinite(time) || !(span >= 0)) {
     throw new RangeError(`time ${time}, window ${span}; expected a time, and a window that is not negative`);
   }
@@ -21,8 +52,12 @@ export function spaceAt(index: TraceIndex, time: number, span: number): Space {
     moved: new Float64Array(places.blocks),
     thrashing: new Uint32Array(places.blocks),
   };
-  const rows = index.blockRows();
-  for (let b = 0; b < places.blocks; b++) rows.addWithin(b, time - span / 2, time + span / 2, counts);
+  const begin = time - span / 2;
+  const end = time + span / 2;
+  if (!countByLanes(index, begin, end, most, counts)) {
+    const rows = index.blockRows();
+    for (let b = 0; b < places.blocks; b++) rows.addWithin(b, begin, end, counts);
+  }
   return { time, known, pages: totalsAt(history, time), residents: [...history.residents], ...counts };
 }
 
@@ -35,13 +70,14 @@ interface Counts {
 function countsUpTo(index: TraceIndex, block: number, firstPage: number, time: number): Counts {
   const { arrays: a } = index.trace.columns;
   const rows = index.blockRows();
+  const rowPlaces = index.rowPlaces();
   const faults = new Uint32Array(PAGES_PER_BLOCK);
   // Steps up and down at the pages where migrations begin and end: their sums are the counts.
   const steps = new Int32Array(PAGES_PER_BLOCK + 1);
   const end = rows.find(block, time, true);
   for (let at = rows.start[block]; at < end; at++) {
     const row = rows.rows[at];
-    const form = rows.formOf(row);
+    const form = rowPlaces.form(row);
     if (form !== FAULT && form !== MIGRATION) continue;
     const page = Math.floor(a.offset[row] / PAGE_SIZE) - firstPage;
     if (form === FAULT) {
@@ -90,7 +126,7 @@ function mappedAt(index: TraceIndex, block: number, time: number): Uint16Array |
 export function lastFaultBefore(index: TraceIndex, block: number, time: number): number | null {
   const rows = index.blockRows();
   for (let at = rows.find(block, time, true) - 1; at >= rows.start[block]; at--) {
-    if (rows.formOf(rows.rows[at]) === FAULT) return index.faultOf(rows.rows[at]);
+    if (index.rowPlaces().form(rows.rows[at]) === FAULT) return index.faultOf(rows.rows[at]);
   }
   return null;
 }

@@ -13,6 +13,7 @@ import { inferPages } from './inferred_pages.ts';
 import type { LaneIndex } from './lane_index.ts';
 import type { PageHistory } from './page_history.ts';
 import { type Places, placesOf } from './places.ts';
+import { RowPlaces } from './row_places.ts';
 import { rowBegins } from './row_times.ts';
 
 /** More than any machine has; what a row says of processors is counted in bytes. */
@@ -74,6 +75,7 @@ export class TraceIndex {
   readonly #laneIds: Set<string>;
   #exact: ExactPages | null | undefined;
   #inferred: PageHistory | null = null;
+  #rowPlaces: RowPlaces | null = null;
   #blockRows: BlockRows | null = null;
 
   /** The columns of timelineColumns must be there; the others too, unless `load` can bring them. */
@@ -148,13 +150,20 @@ export class TraceIndex {
   residency(): { history: PageHistory; known: 'exact' | 'inferred' } {
     const exact = this.exact();
     if (exact !== null) return { history: exact.residency, known: 'exact' };
-    this.#inferred ??= inferPages(this.trace, this.places, this.blockRows(), this.processors);
+    this.#inferred ??= inferPages(this.trace, this.places, this.rowPlaces(), this.begins, this.processors);
     return { history: this.#inferred, known: 'inferred' };
   }
 
   /** PLACES must be there. */
+  rowPlaces(): RowPlaces {
+    this.#rowPlaces ??= new RowPlaces(this.trace, this.places, this.begins);
+    return this.#rowPlaces;
+  }
+
+  /** PLACES must be there. */
   blockRows(): BlockRows {
-    this.#blockRows ??= new BlockRows(this.trace, this.places, this.begins);
+    const { count } = this.trace.columns;
+    this.#blockRows ??= new BlockRows(count, this.places, this.rowPlaces(), this.begins);
     return this.#blockRows;
   }
 

@@ -24,10 +24,13 @@ export interface TraceName {
   file: TraceFile;
 }
 
-/** The C file of each function, by the names that the modelled branch has. */
+/** The C file of each function, by the names that the modelled branch has. The map is read for the first of them. */
 export function driverFiles(): (driverFunction: string) => string | null {
-  const branch = findBranch(loadDriverMap(), MODELLED_BRANCH);
-  return (name) => branch?.byName.get(name)?.[0]?.file ?? null;
+  let branch: ReturnType<typeof findBranch> | undefined;
+  return (name) => {
+    branch ??= findBranch(loadDriverMap(), MODELLED_BRANCH);
+    return branch?.byName.get(name)?.[0]?.file ?? null;
+  };
 }
 
 /** Ids are short and stand in addresses of the page: t1, t2, ... in the order of the files. */
