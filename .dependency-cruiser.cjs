@@ -73,8 +73,15 @@ module.exports = {
       comment:
         'web/ is the page: of src/ it imports src/explorer and what that hands on; nothing of src/ imports web/.',
       severity: 'error',
-      from: { path: '^web/', pathNot: TEST },
+      from: { path: '^web/', pathNot: [TEST, '^web/support/'] },
       to: { path: '^src/', pathNot: '^src/explorer/(?!server/)' },
+    },
+    {
+      name: 'page-without-test-support',
+      comment: 'web/support starts servers and browsers for tests: the page has no use for it.',
+      severity: 'error',
+      from: { path: '^web/', pathNot: [TEST, '^web/support/'] },
+      to: { path: '^web/support/' },
     },
     {
       name: 'no-page-in-src',
