@@ -5,6 +5,8 @@ const common = { environment: 'node', restoreMocks: true } as const;
 
 export default defineConfig({
   test: {
+    // Nothing is timed, so both of two cores may work: by default one would rest.
+    maxWorkers: '100%',
     projects: [
       {
         test: {

@@ -55,6 +55,28 @@ function archives() {
 }
 
 /**
+ * A list of fonts: the package's own for text, and for columns of digits whichever the machine has with letters of one
+ * width, as the package has none.
+ * @param {string} target
+ */
+function fontsConf(target) {
+  /** @param {string} name @param {readonly string[]} families */
+  const alias = (name, families) => {
+    const list = families.map((family) => `<family>${family}</family>`).join('');
+    return `<alias binding="same"><family>${name}</family><prefer>${list}</prefer></alias>`;
+  };
+  return [
+    '<?xml version="1.0"?>',
+    '<fontconfig>',
+    `<dir>${target}/fonts</dir><dir>/usr/share/fonts</dir><cachedir>${target}/fonts-cache</cachedir>`,
+    ...['sans-serif', 'system-ui', 'Segoe UI'].map((name) => alias(name, ['Open Sans'])),
+    alias('monospace', ['DejaVu Sans Mono', 'Liberation Mono', 'Noto Sans Mono']),
+    '</fontconfig>',
+    '',
+  ].join('\n');
+}
+
+/**
  * @param {string} from the folder with the archives
  * @returns {Promise<string>} the folder with the browser
  */
@@ -62,7 +84,11 @@ async function unpack(from) {
   // The package exports no package.json; it lies beside its archives.
   const { version } = JSON.parse(readFileSync(join(from, '..', 'package.json'), 'utf8'));
   const target = `${root}node_modules/.cache/uvmlab/chromium-${version}`;
-  if (existsSync(join(target, 'chromium'))) return target;
+  const conf = join(target, 'fonts', 'fonts.conf');
+  if (existsSync(join(target, 'chromium'))) {
+    if (!existsSync(conf) || readFileSync(conf, 'utf8') !== fontsConf(target)) writeFileSync(conf, fontsConf(target));
+    return target;
+  }
   const { extract } = await import('tar-fs');
   const beside = `${target}.${process.pid}`;
   rmSync(beside, { recursive: true, force: true });
@@ -75,8 +101,7 @@ async function unpack(from) {
     take('fonts.tar.br', extract(join(beside, 'fonts'))),
     take('al2023.tar.br', extract(join(beside, 'al2023'))),
   ]);
-  const fonts = `<fontconfig><dir>${target}/fonts</dir><cachedir>${target}/fonts-cache</cachedir></fontconfig>`;
-  writeFileSync(join(beside, 'fonts', 'fonts.conf'), `<?xml version="1.0"?>\n${fonts}\n`);
+  writeFileSync(join(beside, 'fonts', 'fonts.conf'), fontsConf(target));
   try {
     renameSync(beside, target);
   } catch (error) {

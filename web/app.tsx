@@ -1,5 +1,5 @@
 /** The explorer: which trace and which view, and what both know of each other. The address says all of it. */
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useState } from 'preact/hooks';
 import type { RowDetail, TraceEntry, TraceSummary } from '../src/explorer/api.ts';
 import { type Backends, createBackends } from './backends.ts';
 import { BlockView } from './block.tsx';
@@ -21,7 +21,7 @@ const VIEW_NAMES: Readonly<Record<View, string>> = {
   live: 'Live',
 };
 /** How often the list is asked for while a trace is being opened, ms. */
-const OPENING_EVERY = 400;
+const OPENING_EVERY = 100;
 /** What changes without a step back for the browser's button. */
 const QUIET: readonly (keyof Place)[] = ['window', 'time', 'lane', 'step', 'beside'];
 /** What of a place belongs to one trace, as it is when another one is opened. */
@@ -64,7 +64,8 @@ function useTheme(): [Theme, () => void] {
     if (kept === 'light' || kept === 'dark') return kept;
     return dark.matches ? 'dark' : 'light';
   });
-  useEffect(() => {
+  // Before the canvases are painted, which read their colours from the page.
+  useLayoutEffect(() => {
     document.documentElement.dataset['theme'] = theme;
   }, [theme]);
   useEffect(() => {
@@ -122,6 +123,8 @@ interface ViewProps {
 
 function MainView({ backends, trace, summaries, theme, place, change }: ViewProps) {
   const { view, window, row, lane, allocation, block, fault, step, other, align, beside } = place;
+  /** The map of a long trace takes seconds at first: the timeline comes before it. */
+  const [drawn, setDrawn] = useState<string | null>(trace.lanes.length === 0 ? trace.id : null);
   const time = place.time ?? trace.end;
   const span = window === null ? trace.end - trace.begin : window.end - window.begin;
   const detail = useAnswer<RowDetail>(row === null ? null : () => backends.row(trace.id, row), [
@@ -170,6 +173,10 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
         {...{ backend: backends, trace, theme, fault: fault ?? selected?.fault ?? null, step }}
         onFault={(next) => change({ fault: next, step: 0 })}
         onStep={(next) => change({ step: next })}
+        onShow={(walk) => {
+          change({ view: 'timeline' });
+          select(walk.row, null);
+        }}
       />
     );
   }
@@ -195,6 +202,7 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
               {...{ backend: backends, trace, theme, window, time: place.time, row, lane }}
               selected={selected}
               label="timeline"
+              onDrawn={() => setDrawn(trace.id)}
               onWindow={(next) => change({ window: next })}
               onTime={(next) => change({ time: next })}
               onRow={select}
@@ -217,6 +225,7 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
       >
         <SpaceView
           {...{ backend: backends, trace, theme, time, span: span / 20, allocation, block }}
+          ask={drawn === trace.id || trace.lanes.length === 0}
           onBlock={(a, b) => (a === allocation && b === block ? openBlock(a, b) : change({ allocation: a, block: b }))}
           onOpen={openBlock}
         />

@@ -4,7 +4,7 @@ import type { BlockDetail, TraceBackend, TraceSummary } from '../src/explorer/ap
 import type { Theme } from './colours.ts';
 import { PAGE_OVERLAYS, PageMap, type PageOverlay } from './page_map.tsx';
 import { Answered, Choice, Legend, Nothing, Panel, useAnswer } from './panels.tsx';
-import { spanText, timeLabel } from './scale.ts';
+import { countText, spanText, timeLabel } from './scale.ts';
 
 /** Height of a line of the history. */
 const LINE = 20;
@@ -79,7 +79,7 @@ function History({ detail, row, onRow }: Pick<BlockProps, 'row' | 'onRow'> & { d
   return (
     <>
       <p class="hint">
-        {historyCount.toLocaleString('en')} events
+        {countText(historyCount, 'event')}
         {historyCount > history.length ? `, ${history.length} around this time` : ''}
       </p>
       <div class="history" ref={box} onScroll={(event) => setTop(event.currentTarget.scrollTop)}>

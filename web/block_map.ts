@@ -1,6 +1,7 @@
 /** How the blocks of an allocation are laid out, and painted: as many as there are, in a shape that fits a panel. */
 import type { Space } from '../src/explorer/api.ts';
 import { colourOf, inkOn, letterOf, type Theme } from './colours.ts';
+import { countText } from './scale.ts';
 
 /** What the colours of a map say. */
 export const SPACE_OVERLAYS = ['residency', 'faults', 'moved', 'thrashing'] as const;
@@ -56,7 +57,7 @@ export function blockText(space: Space, block: number): string {
   const faults = space.faults[block];
   const moved = space.moved[block] / 1024;
   const events = [
-    ...(faults > 0 ? [`${faults.toLocaleString('en')} faults`] : []),
+    ...(faults > 0 ? [countText(faults, 'fault')] : []),
     ...(moved > 0 ? [`${moved.toLocaleString('en')} KiB moved`] : []),
     ...(space.thrashing[block] > 0 ? [`${space.thrashing[block].toLocaleString('en')} thrashing`] : []),
   ];

@@ -9,13 +9,13 @@ export type Theme = 'light' | 'dark';
 
 const PALETTES = {
   light: {
-    blue: '#1e5a91',
+    blue: '#1d5ca2',
     orange: '#c2871c',
-    green: '#229068',
+    green: '#1b855b',
     vermilion: '#be552d',
-    purple: '#e35ba6',
-    sky: '#0f9ad3',
-    grey: '#626975',
+    purple: '#883065',
+    sky: '#479bcb',
+    grey: '#848a95',
     faint: '#e5e7eb',
   },
   dark: {

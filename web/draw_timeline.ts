@@ -1,13 +1,15 @@
 /** One frame of a timeline: grid, lanes from their tiles, what is selected, the cursor. */
 import type { Lane, Tile } from '../src/explorer/api.ts';
-import type { Theme } from './colours.ts';
-import { LANE_HEIGHT, type Painted, paintTile } from './paint_tile.ts';
+import { colourOf, inkOn, type Theme } from './colours.ts';
+import { isWorded, LANE_HEIGHT, type Painted, paintTile } from './paint_tile.ts';
 import { pixelOf, ticksOf, timeLabel, type Window } from './scale.ts';
 import type { TileCache } from './tile_cache.ts';
 
 export const AXIS_HEIGHT = 24;
 /** Screens with more pixels than this for one of the page get no sharper tiles. */
 const RATIO_MAX = 2;
+/** Spans with less room than this hold no word, px. */
+const WORD_ROOM = 16;
 
 /** What is selected: when it is, and its lane. */
 export type Selected = Window & { lane: string | null };
@@ -70,12 +72,26 @@ function putTile(c: CanvasRenderingContext2D, f: Frame, index: number, tile: Til
   let its = f.painted.get(tile);
   if (its === undefined || its.theme !== f.theme || its.ratio !== ratio) {
     const pixels = tile.detail === 'density' ? tile.count.length : Math.round(f.width * 2.5);
-    its = paintTile(tile, pixels, f.lanes[index].shape === 'spans', f.theme, ratio);
+    its = paintTile(tile, f.lanes[index], pixels, f.theme, ratio);
     f.painted.set(tile, its);
   }
   const x = pixelOf(f.window, f.width, tile.begin);
   const wide = pixelOf(f.window, f.width, tile.end) - x;
   c.drawImage(its.canvas, x, laneTop(index), wide, LANE_HEIGHT);
+}
+
+/** The kinds of spans that are wide enough, in them. */
+function drawWords(c: CanvasRenderingContext2D, f: Frame, index: number, tile: Tile): void {
+  const y = laneTop(index) + LANE_HEIGHT / 2 + 0.5;
+  for (let i = 0; i < tile.first.length; i++) {
+    const x = Math.max(0, pixelOf(f.window, f.width, tile.first[i]));
+    const room = Math.min(f.width, pixelOf(f.window, f.width, tile.last[i])) - x - 8;
+    if (room < WORD_ROOM) continue;
+    const word = tile.kinds[tile.kind[i]] ?? '';
+    if (c.measureText(word).width > room) continue;
+    c.fillStyle = inkOn(colourOf(word, f.theme));
+    c.fillText(word, x + 4, y);
+  }
 }
 
 function drawLane(c: CanvasRenderingContext2D, f: Frame, index: number, ratio: number): void {
@@ -96,6 +112,7 @@ function drawLane(c: CanvasRenderingContext2D, f: Frame, index: number, ratio: n
     c.restore();
   }
   putTile(c, f, index, tile, ratio);
+  if (tile.detail === 'rows' && isWorded(f.lanes[index])) drawWords(c, f, index, tile);
 }
 
 function drawSelected(c: CanvasRenderingContext2D, f: Frame, selected: Selected): void {

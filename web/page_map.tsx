@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { BlockDetail } from '../src/explorer/api.ts';
 import { colourOf, inkOn, letterOf, type Theme } from './colours.ts';
+import { countText } from './scale.ts';
 
 const PER_ROW = 32;
 const PAGES = 512;
@@ -21,7 +22,7 @@ export function pageText(detail: BlockDetail, page: number, processors: readonly
   if (where === OUTSIDE) return `page ${page} of the block: outside of the allocation`;
   const word = detail.residents[where];
   const maps = detail.mapped === null ? '' : `, ${mapsText(detail.mapped[page], processors)}`;
-  const faults = `${detail.faults[page]} faults, ${detail.migrations[page]} migrations so far`;
+  const faults = `${countText(detail.faults[page], 'fault')}, ${countText(detail.migrations[page], 'migration')} so far`;
   return `page ${detail.firstPage + page}: ${word === 'none' ? 'resident nowhere' : `on ${word}`}${maps}; ${faults}`;
 }
 
@@ -53,7 +54,9 @@ function paintResidency(c: CanvasRenderingContext2D, p: Painting): void {
     c.fillStyle = colour;
     c.fillRect(x + 0.5, y + 0.5, cell - 1, cell - 1);
     c.fillStyle = ink;
-    if (letter !== '') c.fillText(letter, x + cell / 2, y + middle + 0.5);
+    // A letter where a run of pages begins: one in each page is more than anybody reads.
+    const runs = page % PER_ROW !== 0 && detail.residency[page - 1] === detail.residency[page];
+    if (letter !== '' && !runs) c.fillText(letter, x + cell / 2, y + middle + 0.5);
     if (detail.mapped === null || detail.mapped[page] === 0) continue;
     // Who maps the page, by place: the CPU first, then GPU after GPU.
     const wide = Math.min(4, (cell - 2) / processors.length - 1);

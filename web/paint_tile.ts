@@ -1,5 +1,5 @@
 /** Tiles as pictures: each is painted once onto a canvas of its own, and then only put in its place frame by frame. */
-import type { Tile } from '../src/explorer/api.ts';
+import type { Lane, Tile } from '../src/explorer/api.ts';
 import { colourOf, FORM_PLACES, formOf, type Theme } from './colours.ts';
 import type { Window } from './scale.ts';
 
@@ -23,7 +23,13 @@ function deepestOf({ depth }: Tile): number {
   return deepest;
 }
 
-function paintRows(c: CanvasRenderingContext2D, tile: Tile, colours: readonly string[], scale: number): void {
+function paintRows(
+  c: CanvasRenderingContext2D,
+  tile: Tile,
+  colours: readonly string[],
+  scale: number,
+  worded: boolean,
+): void {
   const { first, last, kind, depth } = tile;
   const deepest = deepestOf(tile);
   const line = INNER / (deepest + 1);
@@ -31,7 +37,7 @@ function paintRows(c: CanvasRenderingContext2D, tile: Tile, colours: readonly st
   // One colour at a time: changing the colour costs more than a bar.
   for (let k = 0; k < colours.length; k++) {
     c.fillStyle = colours[k];
-    const [top, share] = FORM_PLACES[line < FORM_LINE ? 'full' : formOf(tile.kinds[k])];
+    const [top, share] = FORM_PLACES[worded || line < FORM_LINE ? 'full' : formOf(tile.kinds[k])];
     const height = Math.max(1.5, line * share - gap);
     for (let i = 0; i < first.length; i++) {
       if (kind[i] !== k) continue;
@@ -60,8 +66,13 @@ function paintDensity(c: CanvasRenderingContext2D, tile: Tile, colours: readonly
   }
 }
 
+/** Whether the spans of a lane are wide enough to be told apart by words in them, and not by their height. */
+export function isWorded({ group, shape }: Lane): boolean {
+  return shape === 'spans' && (group === 'steps' || group === 'copies' || group === 'thrashing');
+}
+
 /** Paints a tile of a lane that is `pixels` wide on the page; `ratio` is how many of the screen's each of them has. */
-export function paintTile(tile: Tile, pixels: number, spans: boolean, theme: Theme, ratio: number): Painted {
+export function paintTile(tile: Tile, lane: Lane, pixels: number, theme: Theme, ratio: number): Painted {
   const canvas = document.createElement('canvas');
   canvas.width = Math.max(1, Math.round(pixels * ratio));
   canvas.height = Math.round(LANE_HEIGHT * ratio);
@@ -69,8 +80,8 @@ export function paintTile(tile: Tile, pixels: number, spans: boolean, theme: The
   const colours = tile.kinds.map((word) => colourOf(word, theme));
   if (c !== null && colours.length > 0) {
     c.scale(canvas.width / Math.max(1, pixels), canvas.height / LANE_HEIGHT);
-    if (tile.detail === 'rows') paintRows(c, tile, colours, pixels / (tile.end - tile.begin));
-    else paintDensity(c, tile, colours, spans);
+    if (tile.detail === 'rows') paintRows(c, tile, colours, pixels / (tile.end - tile.begin), isWorded(lane));
+    else paintDensity(c, tile, colours, lane.shape === 'spans');
   }
   return { theme, ratio, canvas };
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   clampWindow,
+  countText,
   panWindow,
   pixelOf,
   spanText,
@@ -72,6 +73,10 @@ describe('labels', () => {
       '14.9 ms',
       '2.50 s',
     ]);
+  });
+
+  it('count', () => {
+    expect([0, 1, 1200].map((n) => countText(n, 'fault'))).toEqual(['0 faults', '1 fault', '1,200 faults']);
   });
 
   it('has none for a window without a span', () => {

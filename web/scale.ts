@@ -94,3 +94,8 @@ export function spanText(ns: number): string {
   const digits = unit.name === 'ns' ? 0 : value >= 100 ? 0 : value >= 10 ? 1 : 2;
   return `${value.toFixed(digits)} ${unit.name}`;
 }
+
+/** So many of something, whose name gets an s where there are not one. */
+export function countText(count: number, what: string): string {
+  return `${count.toLocaleString('en')} ${what}${count === 1 ? '' : 's'}`;
+}

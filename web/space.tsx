@@ -25,6 +25,8 @@ interface SpaceProps {
   block: number;
   onBlock(allocation: number, block: number): void;
   onOpen(allocation: number, block: number): void;
+  /** False: the map waits. */
+  ask: boolean;
 }
 
 interface Pointed {
@@ -113,12 +115,12 @@ const OVERLAY_HINTS: Readonly<Record<Exclude<SpaceOverlay, 'residency'>, string>
 };
 
 export function SpaceView(props: SpaceProps) {
-  const { backend, trace, theme, time, span, allocation, block } = props;
+  const { backend, trace, theme, time, span, allocation, block, ask } = props;
   const [overlay, setOverlay] = useState<SpaceOverlay>('residency');
   const [pointed, setPointed] = useState<Pointed | null>(null);
   const asked = useAnswer(
-    trace.allocations.length === 0 ? null : () => backend.space(trace.id, time, span),
-    [backend, trace.id, span, time],
+    trace.allocations.length === 0 || !ask ? null : () => backend.space(trace.id, time, span),
+    [backend, trace.id, ask, span, time],
     true,
   );
   if (trace.allocations.length === 0) return <Nothing>This trace names no allocations.</Nothing>;

@@ -8,7 +8,7 @@ import { colourOf, type Theme } from './colours.ts';
 import { AXIS_HEIGHT, drawFrame, laneTop, type Selected } from './draw_timeline.ts';
 import { laneTable, swatchWord, viewText } from './lanes.ts';
 import { createMotion, type Motion } from './motion.ts';
-import { type Hit, hitTile, LANE_HEIGHT, type Painted } from './paint_tile.ts';
+import { type Hit, hitTile, isWorded, LANE_HEIGHT, type Painted } from './paint_tile.ts';
 import { Legend } from './panels.tsx';
 import { panWindow, spanText, timeLabel, timeOf, type Window, wholeWindow, zoomWindow } from './scale.ts';
 import { createTileCache } from './tile_cache.ts';
@@ -49,6 +49,8 @@ export interface TimelineProps {
   onTime(time: number): void;
   onRow(row: number | null, lane: string | null): void;
   onLane(lane: string): void;
+  /** Tiles of all lanes have come for the first time. */
+  onDrawn?(): void;
   /** The details of what is selected are wanted. */
   onOpen(): void;
 }
@@ -86,8 +88,8 @@ function hitText(hit: NonNullable<Hit>, origin: number): string {
 /** Tiles of a trace, and a way to let the page know of them. */
 function useTiles(backend: TraceBackend, trace: string, schedule: { current: () => void }) {
   /** Rises when nothing is under way any more: summary, legend and what failed are parts of the page. */
-  const [, setCame] = useState(0);
-  return useMemo(() => {
+  const [came, setCame] = useState(0);
+  const cache = useMemo(() => {
     const cache = createTileCache(
       (id, begin, end, pixels) => backend.tile(trace, id, begin, end, pixels),
       (id) => {
@@ -97,6 +99,7 @@ function useTiles(backend: TraceBackend, trace: string, schedule: { current: () 
     );
     return cache;
   }, [backend, trace]);
+  return { cache, came };
 }
 
 /** The width of an element, followed. */
@@ -145,7 +148,10 @@ export function Timeline(props: TimelineProps) {
   const own = useMemo(() => ({ begin: trace.begin, end: Math.max(trace.end, trace.begin + 1) }), [trace]);
   const bounds = props.bounds ?? own;
   const schedule = useRef<() => void>(() => {});
-  const cache = useTiles(backend, trace.id, schedule);
+  const { cache, came } = useTiles(backend, trace.id, schedule);
+  useEffect(() => {
+    if (came > 0) props.onDrawn?.();
+  }, [came > 0]);
   const painted = useMemo(() => new WeakMap<Tile, Painted>(), [trace.id]);
   const frame = useFrames(() => {
     if (canvas.current === null || width === 0) return;
@@ -341,7 +347,11 @@ export function Timeline(props: TimelineProps) {
         {index >= 0 && (
           <>
             <span class="hint">{trace.lanes[index].label}:</span>
-            <Legend words={kinds} theme={theme} forms={tiles[index]?.detail === 'rows'} />
+            <Legend
+              words={kinds}
+              theme={theme}
+              forms={tiles[index]?.detail === 'rows' && !isWorded(trace.lanes[index])}
+            />
           </>
         )}
         <span class="spring" />

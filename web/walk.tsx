@@ -5,6 +5,7 @@ import type { Theme } from './colours.ts';
 import { PageMap } from './page_map.tsx';
 import { Answered, Failure, Legend, Nothing, Panel, useAnswer } from './panels.tsx';
 import { spanText } from './scale.ts';
+import { dedented, stackOf } from './stack.ts';
 
 interface WalkProps {
   backend: TraceBackend;
@@ -14,23 +15,27 @@ interface WalkProps {
   step: number;
   onFault(fault: number): void;
   onStep(step: number): void;
+  onShow(walk: Walk): void;
 }
 
 function since(time: number, begin: number): string {
   return `+${((time - begin) / 1000).toFixed(3)}`;
 }
 
-/** Functions that a step stands in, the outermost first. */
-export function stackOf(walk: Walk, step: number): string[] {
-  const stack: string[] = [];
-  let depth = walk.steps[step]?.depth ?? 0;
-  for (let i = step - 1; i >= 0 && depth > 0; i--) {
-    const its = walk.steps[i];
-    if (its.depth >= depth) continue;
-    depth = its.depth;
-    if (its.kind === 'call') stack.unshift(its.title.split(':')[0]);
-  }
-  return stack;
+/** The functions that a step stands in, the outermost first, each a step to go to. */
+function Stack({ walk, step, onStep }: { walk: Walk; step: number; onStep(step: number): void }) {
+  return (
+    <ol class="stack" aria-label="call stack">
+      {stackOf(walk, step).map(({ at, name }) => (
+        <li key={at}>
+          <button type="button" class="link" onClick={() => onStep(at)}>
+            {name}
+          </button>
+        </li>
+      ))}
+      <li class="here">{walk.steps[step].title}</li>
+    </ol>
+  );
 }
 
 function Steps({ walk, step, onStep }: { walk: Walk; step: number; onStep(step: number): void }) {
@@ -97,7 +102,8 @@ export function WalkView(props: WalkProps) {
     return () => removeEventListener('keydown', listener);
   }, []);
   if (no !== null) return <Nothing>No fault of this trace can be walked through: {no}.</Nothing>;
-  const count = asked.state === 'failed' || asked.value === null ? 0 : asked.value.steps.length;
+  const its = asked.state === 'failed' ? null : asked.value;
+  const count = its === null ? 0 : its.steps.length;
   const step = Math.min(props.step, Math.max(0, count - 1));
   const go = (to: number): void => {
     if (count > 0) props.onStep(Math.min(count - 1, Math.max(0, to)));
@@ -148,6 +154,7 @@ export function WalkView(props: WalkProps) {
   return (
     <div class="walk-view">
       <Panel title="Steps" aside={chooser} class="grow">
+        <p class="hint">Microseconds since the fault.</p>
         <Answered asked={asked}>{(walk) => <Steps walk={walk} step={step} onStep={props.onStep} />}</Answered>
       </Panel>
       <div class="walk-side">
@@ -164,6 +171,8 @@ export function WalkView(props: WalkProps) {
                     <p class="hint">
                       {walk.outcome}
                       {walk.end === null ? '' : `, over after ${spanText(walk.end - walk.begin)}`}
+                      {walk.clock === 'model' &&
+                        '; steps and their times are those of the model, which replays the recording'}
                     </p>
                     <div class="step-buttons">
                       <button type="button" onClick={() => go(0)}>
@@ -178,18 +187,19 @@ export function WalkView(props: WalkProps) {
                       <span class="hint" role="status">
                         step {step + 1} of {count}
                       </span>
+                      <span class="spring" />
+                      <button type="button" onClick={() => props.onShow(walk)}>
+                        on the timeline
+                      </button>
                     </div>
                     {one === undefined ? null : (
                       <div class="step-text">
-                        <p>
-                          <code>{one.title}</code>
-                        </p>
+                        <Stack walk={walk} step={step} onStep={props.onStep} />
                         {one.file !== null && <p class="hint">{one.file}</p>}
                         {one.lines.length > 0 && (
                           // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keys
-                          <pre tabIndex={0}>{one.lines.join('\n')}</pre>
+                          <pre tabIndex={0}>{dedented(one.lines)}</pre>
                         )}
-                        {step > 0 && one.depth > 0 && <p class="hint">in {stackOf(walk, step).join(' › ')}</p>}
                       </div>
                     )}
                     {walk.notes.map((note) => (
@@ -203,9 +213,15 @@ export function WalkView(props: WalkProps) {
             </Answered>
           )}
         </Panel>
-        <Panel title="Pages of the block at this step">
+        <Panel title={its?.clock === 'model' ? 'Pages of the block at the fault' : 'Pages of the block at this step'}>
           <Answered asked={asked}>
-            {(walk) => <Pages {...props} walk={walk} time={walk.steps[step]?.time ?? walk.begin} />}
+            {(walk) => (
+              <Pages
+                {...props}
+                walk={walk}
+                time={walk.clock === 'model' ? walk.at : (walk.steps[step]?.time ?? walk.at)}
+              />
+            )}
           </Answered>
         </Panel>
       </div>

@@ -206,7 +206,9 @@ describe('a trace', () => {
 
   it('is none where the name says no known kind', async () => {
     await expect(openTrace(fileWith('x.txt', ''))).rejects.toThrow(/x.txt: unknown kind of file; its name must end in/);
-    await expect(openTrace(fileWith('x.sqlite', ''))).rejects.toThrow(/exports of Nsight Systems are not read/);
+    await expect(openTrace(fileWith('x.nsys-rep', ''))).rejects.toThrow(
+      /is read as its export: nsys export --type sqlite/,
+    );
     await expect(openTrace(join(folder, 'nowhere.jsonl'))).rejects.toThrow(/nowhere.jsonl: no such file/);
   });
 });

@@ -144,6 +144,9 @@ export interface Walk {
   clock: 'trace' | 'model';
   fault: number;
   faults: number;
+  /** The fault's row of the trace, and its time by the trace's clock. */
+  row: number;
+  at: number;
   title: string;
   outcome: string;
   begin: number;

@@ -151,6 +151,8 @@ export function walkOf(
     clock: index.trace.info.source === 'run' ? 'trace' : 'model',
     fault,
     faults,
+    row,
+    at: index.begins[row],
     title: rowText(index, row),
     outcome: e.outcome.fatalReason === undefined ? e.outcome.is : `${e.outcome.is}: ${e.outcome.fatalReason}`,
     begin: e.begin,
