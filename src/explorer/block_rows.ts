@@ -4,6 +4,7 @@
  */
 import { FAULT, MIGRATION, type Places, THRASHING } from './places.ts';
 import { type BlockCounts, checkSpread, type RowPlaces } from './row_places.ts';
+import { SLICE_ROWS, type Slices } from './slices.ts';
 import { sortedOrder } from './sort_rows.ts';
 
 /** Sums are kept for each so many places. */
@@ -12,24 +13,36 @@ const CHECKPOINT = 64;
 export class BlockRows {
   /** Those of block b are `rows[start[b]]` to before `rows[start[b + 1]]`, by begin and then by row. */
   readonly start: Uint32Array;
-  readonly rows: Uint32Array;
+  rows = new Uint32Array(0);
   readonly #rowPlaces: RowPlaces;
   readonly #begins: Float64Array;
   /** Sums over all places before each CHECKPOINT of them. */
-  readonly #faults: Uint32Array;
-  readonly #thrashing: Uint32Array;
-  readonly #moved: Float64Array;
+  #faults = new Uint32Array(0);
+  #thrashing = new Uint32Array(0);
+  #moved = new Float64Array(0);
+
+  private constructor(blocks: number, rowPlaces: RowPlaces, begins: Float64Array) {
+    this.#rowPlaces = rowPlaces;
+    this.#begins = begins;
+    this.start = new Uint32Array(blocks + 1);
+  }
 
   /**
    * `begins` has the begin of each of the trace's `count` rows. Throws RangeError where rows reach over very many
    * blocks.
    */
-  constructor(count: number, places: Places, rowPlaces: RowPlaces, begins: Float64Array) {
-    this.#rowPlaces = rowPlaces;
-    this.#begins = begins;
-    const start = new Uint32Array(places.blocks + 1);
+  static *of(count: number, places: Places, rowPlaces: RowPlaces, begins: Float64Array): Slices<BlockRows> {
+    const all = new BlockRows(places.blocks, rowPlaces, begins);
+    yield* all.#fill(count, places.blocks);
+    return all;
+  }
+
+  *#fill(count: number, blocks: number): Slices<void> {
+    const { start } = this;
+    const rowPlaces = this.#rowPlaces;
     let taken = 0;
     for (let i = 0; i < count; i++) {
+      if (i % SLICE_ROWS === 0) yield;
       const first = rowPlaces.firstBlock(i);
       if (first < 0) continue;
       const last = rowPlaces.lastBlock(i, first);
@@ -37,22 +50,29 @@ export class BlockRows {
       checkSpread(taken, count);
       for (let b = first; b <= last; b++) start[b + 1]++;
     }
-    for (let b = 0; b < places.blocks; b++) start[b + 1] += start[b];
-    this.start = start;
-    this.rows = new Uint32Array(start[places.blocks]);
-    const next = start.slice(0, places.blocks);
+    for (let b = 0; b < blocks; b++) start[b + 1] += start[b];
+    this.rows = new Uint32Array(start[blocks]);
+    const next = start.slice(0, blocks);
     for (let i = 0; i < count; i++) {
+      if (i % SLICE_ROWS === 0) yield;
       const first = rowPlaces.firstBlock(i);
       if (first < 0) continue;
       const last = rowPlaces.lastBlock(i, first);
       for (let b = first; b <= last; b++) this.rows[next[b]++] = i;
     }
-    for (let b = 0; b < places.blocks; b++) this.#sort(b);
+    let done = 0;
+    for (let b = 0; b < blocks; b++) {
+      this.#sort(b);
+      done += start[b + 1] - start[b];
+      if (done <= SLICE_ROWS) continue;
+      done = 0;
+      yield;
+    }
     const points = Math.floor(this.rows.length / CHECKPOINT) + 1;
     this.#faults = new Uint32Array(points);
     this.#thrashing = new Uint32Array(points);
     this.#moved = new Float64Array(points);
-    this.#addCheckpoints(places.blocks);
+    this.#addCheckpoints(blocks);
   }
 
   #sort(block: number): void {

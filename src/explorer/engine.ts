@@ -7,7 +7,7 @@ import { type Comparable, compareDigest, compareList, compareSides, compareTrait
 import { mayBeExact } from './exact_pages.ts';
 import { findRow } from './find_row.ts';
 import { rowDetail } from './row_detail.ts';
-import { blockAt, lastFaultBefore, spaceAt } from './space.ts';
+import { blockAt, lastFaultBefore, needsBlockRows, spaceAt } from './space.ts';
 import { tileOf } from './tiles.ts';
 import { type LoadColumns, PLACES, TraceIndex } from './trace_index.ts';
 import { explainFaultOf, treeOf, walkOf, whyNoWalk } from './walk.ts';
@@ -16,6 +16,8 @@ export interface EngineOptions {
   machines: Machines;
   /** The driver's file of a function, for walks. */
   fileOf?: (driverFunction: string) => string | null;
+  /** Lets others have a turn, between slices of work that takes long. */
+  pause?: () => Promise<void>;
 }
 
 export interface Engine extends TraceBackend, Comparable {
@@ -97,7 +99,7 @@ function withTree(held: Held, detail: BlockDetail): BlockDetail {
 }
 
 /** No traces yet. Questions about a trace that is not there, or a place that it does not have, reject. */
-export function createEngine({ machines, fileOf }: EngineOptions): Engine {
+export function createEngine({ machines, fileOf, pause = async () => {} }: EngineOptions): Engine {
   const entries = new Map<string, Entry>();
   const heldOf = (id: string): Held => {
     const its = entries.get(id);
@@ -136,19 +138,31 @@ export function createEngine({ machines, fileOf }: EngineOptions): Engine {
     },
     traces: async () => [...entries].map(entryOf),
     tile: async (id, lane, begin, end, width) => tileOf(get(id).lane(lane), begin, end, width),
-    row: async (id, row) => rowDetail(await whole(id), row),
+    row: async (id, row) => {
+      const index = await whole(id);
+      if (index.faultOf(row) !== null) await index.prepareBlockRows(pause);
+      return rowDetail(index, row);
+    },
     find: async (id, query) => {
       const index = get(id);
-      if (query?.allocation !== undefined) await index.need(PLACES);
+      if (query?.allocation !== undefined) {
+        await index.need(PLACES);
+        if (query.block !== undefined) await index.prepareBlockRows(pause);
+      }
       return findRow(index, query);
     },
     space: async (id, time, span) => {
       const index = get(id);
       await index.need(PLACES);
+      await index.prepareResidency(pause);
+      if (needsBlockRows(index, time, span)) await index.prepareBlockRows(pause);
       return spaceAt(index, time, span);
     },
     block: async (id, allocation, block, time) => {
-      const detail = blockAt(await whole(id), allocation, block, time);
+      const index = await whole(id);
+      await index.prepareResidency(pause);
+      await index.prepareBlockRows(pause);
+      const detail = blockAt(index, allocation, block, time);
       return withTree(heldOf(id), detail);
     },
     walk: async (id, fault) => {

@@ -8,6 +8,7 @@ import type { Trace } from '../trace/store/trace_events.ts';
 import { HistoryBuilder, NOWHERE, type PageHistory } from './page_history.ts';
 import type { Places } from './places.ts';
 import { checkSpread, type RowPlaces } from './row_places.ts';
+import { SLICE_ROWS, type Slices } from './slices.ts';
 import { sortedOrder } from './sort_rows.ts';
 
 /** `none`, the processors of the trace, `several`. */
@@ -33,28 +34,38 @@ function rulesOfKinds({ columns }: Trace): Uint8Array {
   return Uint8Array.from(columns.words.kind.list, (kind) => rules[kind] ?? LEAVES);
 }
 
+/** Blocks of which the first fault of each page is looked for, 2 KiB each; of others all faults count. */
+const LISTS_MAX = 2 ** 16;
+
 /** Rows that may change where pages are: all that move pages, and of each page the first fault by time. */
 class ChangingRows {
-  readonly start: Uint32Array;
-  readonly rows: Uint32Array;
+  start = new Uint32Array(0);
+  rows = new Uint32Array(0);
 
-  constructor(trace: Trace, blocks: number, rowPlaces: RowPlaces, begins: Float64Array, rules: Uint8Array) {
+  *find(trace: Trace, blocks: number, rowPlaces: RowPlaces, begins: Float64Array, rules: Uint8Array): Slices<void> {
     const { arrays: a, count } = trace.columns;
     const { kind, offset } = a;
     /** By block, of each page: its first fault's row and 1, or 0. */
     const faults: (Uint32Array | undefined)[] = new Array(blocks);
     const start = new Uint32Array(blocks + 1);
     let taken = 0;
+    let lists = 0;
     for (let row = 0; row < count; row++) {
+      if (row % SLICE_ROWS === 0) yield;
       const rule = rules[kind[row]];
       if (rule === LEAVES) continue;
       const first = rowPlaces.firstBlock(row);
       if (first < 0) continue;
       if (rule === FIRST_TOUCH) {
         let its = faults[first];
-        if (its === undefined) {
+        if (its === undefined && lists < LISTS_MAX) {
           its = new Uint32Array(PAGES_PER_BLOCK);
           faults[first] = its;
+          lists++;
+        }
+        if (its === undefined) {
+          start[first + 1]++;
+          continue;
         }
         const page = Math.floor(offset[row] / PAGE_SIZE) % PAGES_PER_BLOCK;
         if (its[page] === 0) start[first + 1]++;
@@ -73,10 +84,11 @@ class ChangingRows {
       for (const row of faults[block] ?? []) if (row > 0) rows[next[block]++] = row - 1;
     }
     for (let row = 0; row < count; row++) {
+      if (row % SLICE_ROWS === 0) yield;
       const rule = rules[kind[row]];
-      if (rule === LEAVES || rule === FIRST_TOUCH) continue;
+      if (rule === LEAVES) continue;
       const first = rowPlaces.firstBlock(row);
-      if (first < 0) continue;
+      if (first < 0 || (rule === FIRST_TOUCH && faults[first] !== undefined)) continue;
       const last = rowPlaces.lastBlock(row, first);
       for (let block = first; block <= last; block++) rows[next[block]++] = row;
     }
@@ -89,13 +101,13 @@ class ChangingRows {
  * A history from the rows of each block. A page that is somewhere stays somewhere, so of its faults the first alone can
  * be a first touch. Changes at one time come in the order of their rows.
  */
-export function inferPages(
+export function* inferPages(
   trace: Trace,
   places: Places,
   rowPlaces: RowPlaces,
   begins: Float64Array,
   processors: readonly string[],
-): PageHistory {
+): Slices<PageHistory> {
   const { arrays: a, words } = trace.columns;
   const residents = residentWords(processors);
   const several = residents.length - 1;
@@ -103,12 +115,19 @@ export function inferPages(
   const srcCodes = codes(words.src.list);
   const dstCodes = codes(words.dst.list);
   const rules = rulesOfKinds(trace);
-  const changing = new ChangingRows(trace, places.blocks, rowPlaces, begins, rules);
+  const changing = new ChangingRows();
+  yield* changing.find(trace, places.blocks, rowPlaces, begins, rules);
+  let done = 0;
   const builder = new HistoryBuilder(residents, places.blockPages);
   for (const { firstBlock, blocks } of places.list) {
     for (let block = firstBlock; block < firstBlock + blocks; block++) {
       const from = changing.start[block];
       const rows = changing.rows.subarray(from, changing.start[block + 1]);
+      done += rows.length;
+      if (done > SLICE_ROWS) {
+        done = 0;
+        yield;
+      }
       // Those of faults stand in front of the others: by row first, so that at one time rows come in their order.
       rows.sort();
       const times = new Float64Array(rows.length);

@@ -5,6 +5,7 @@ import { createPrng, prngBelow } from '../base/prng.ts';
 import { createTraceColumns } from '../trace/store/trace_columns.ts';
 import { appendEvent, type Trace } from '../trace/store/trace_events.ts';
 import { emptyTraceInfo } from '../trace/store/trace_info.ts';
+import { createEngine } from './engine.ts';
 import { HistoryBuilder, OUTSIDE, pagesAt, totalsAt } from './page_history.ts';
 import { BLOCKS_MAX } from './places.ts';
 import { blockAt, HISTORY_MAX, lastFaultBefore, spaceAt } from './space.ts';
@@ -167,6 +168,64 @@ describe('the address space at a time', () => {
     const refused = 'rows reach over so many blocks that there is no room for a map of them';
     expect(() => spaceAt(index, 0, 2)).toThrow(refused);
     expect(() => blockAt(index, 0, 0, 0)).toThrow(refused);
+  });
+});
+
+describe('maps of many blocks', () => {
+  const BLOCKS = 70_000;
+
+  it("know the first of a page's faults, also where there are more blocks than lists of them", () => {
+    const columns = createTraceColumns();
+    const fault = (page: number, time: number): void => {
+      appendEvent(columns, { event: 'cpuFault', access: 'read', offset: page * 4096, time });
+    };
+    const gpu = { event: 'gpuFault', gpu: 'gpu0', type: 'invalidPte', access: 'read', batch: 1 } as const;
+    for (let b = 0; b < BLOCKS; b++) {
+      appendEvent(columns, { ...gpu, offset: b * BLOCK, time: 2, gpuTime: 2 });
+      fault(b * 512, b % 2 === 0 ? 1 : 3);
+    }
+    const info = emptyTraceInfo('t', 'lines', '0');
+    info.allocations = [{ name: 'a', bytes: BLOCKS * BLOCK, kind: 'managed', address: null }];
+    const index = new TraceIndex({ info, columns }, machines);
+    const { pages, residents, faults } = spaceAt(index, 5, 100);
+    expect(residents).toEqual(['none', 'cpu', 'gpu0', 'several']);
+    for (const b of [0, 1, 2, 3, 65_535, 65_536, BLOCKS - 2, BLOCKS - 1]) {
+      const wanted = b % 2 === 0 ? [511, 1, 0, 0] : [511, 0, 1, 0];
+      expect([b, ...pages.subarray(b * 4, b * 4 + 4)]).toEqual([b, ...wanted]);
+      expect(faults[b]).toBe(2);
+    }
+  });
+});
+
+describe('work in slices', () => {
+  it('lets others have their turn, is done once, and comes to the same', async () => {
+    const { trace } = randomTimeline(3, 300);
+    const plain = createEngine({ machines });
+    plain.add('t', 't', trace);
+    const turns: (() => void)[] = [];
+    const sliced = createEngine({ machines, pause: () => new Promise((resolve) => turns.push(resolve)) });
+    sliced.add('t', 't', trace);
+    const questions = [sliced.space('t', 900, 50), sliced.space('t', 900, 50), sliced.block('t', 0, 0, 900)];
+    let slices = 0;
+    let answered = false;
+    const all = Promise.all(questions).then((answers) => {
+      answered = true;
+      return answers;
+    });
+    while (!answered) {
+      await new Promise((resolve) => setImmediate(resolve));
+      // A question that needs none of it is answered at once.
+      expect((await sliced.tile('t', 'cpu', 0, 2000, 9)).lane).toBe('cpu');
+      const turn = turns.shift();
+      if (turn !== undefined) slices++;
+      turn?.();
+    }
+    const [space, again, block] = await all;
+    expect(space).toEqual(await plain.space('t', 900, 50));
+    expect(again).toEqual(space);
+    expect(block).toEqual(await plain.block('t', 0, 0, 900));
+    // Two passes over the rows for the pages, and two for the rows by block.
+    expect(slices).toBe(4);
   });
 });
 

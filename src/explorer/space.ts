@@ -14,9 +14,15 @@ export const HISTORY_MAX = 400;
 /** Rows of lanes in a window that are looked at one by one, at most. */
 const SCANNED_MAX = 100_000;
 
-/** Adds what rows that begin in the window did, lane by lane; false, with nothing added, where they are too many. */
-function countByLanes(index: TraceIndex, begin: number, end: number, most: number, into: BlockCounts): boolean {
-  const parts: { row: Uint32Array; low: number; high: number }[] = [];
+interface LanePart {
+  row: Uint32Array;
+  low: number;
+  high: number;
+}
+
+/** The parts of lanes that begin in the window and count on a map. */
+function partsWithin(index: TraceIndex, begin: number, end: number): { parts: LanePart[]; sum: number } {
+  const parts: LanePart[] = [];
   let sum = 0;
   for (const { lane, first, row } of index.lanes) {
     if (!lane.kinds.some((kind) => COUNTED.has(kind))) continue;
@@ -24,6 +30,17 @@ function countByLanes(index: TraceIndex, begin: number, end: number, most: numbe
     sum += part.high - part.low;
     parts.push(part);
   }
+  return { parts, sum };
+}
+
+/** Whether spaceAt goes by blockRows(), which may be worked out before. */
+export function needsBlockRows(index: TraceIndex, time: number, span: number): boolean {
+  return partsWithin(index, time - span / 2, time + span / 2).sum > SCANNED_MAX;
+}
+
+/** Adds what rows that begin in the window did, lane by lane; false, with nothing added, where they are too many. */
+function countByLanes(index: TraceIndex, begin: number, end: number, most: number, into: BlockCounts): boolean {
+  const { parts, sum } = partsWithin(index, begin, end);
   if (sum > most) return false;
   const rowPlaces = index.rowPlaces();
   let taken = 0;

@@ -15,6 +15,7 @@ import type { PageHistory } from './page_history.ts';
 import { type Places, placesOf } from './places.ts';
 import { RowPlaces } from './row_places.ts';
 import { rowBegins } from './row_times.ts';
+import { runSlices, runSlicesWith, type Slices } from './slices.ts';
 
 /** More than any machine has; what a row says of processors is counted in bytes. */
 const PROCESSORS_MAX = 64;
@@ -77,6 +78,8 @@ export class TraceIndex {
   #inferred: PageHistory | null = null;
   #rowPlaces: RowPlaces | null = null;
   #blockRows: BlockRows | null = null;
+  #inferring: Promise<PageHistory> | null = null;
+  #sorting: Promise<BlockRows> | null = null;
 
   /** The columns of timelineColumns must be there; the others too, unless `load` can bring them. */
   constructor(
@@ -146,24 +149,46 @@ export class TraceIndex {
     return this.#exact;
   }
 
+  #infer(): Slices<PageHistory> {
+    return inferPages(this.trace, this.places, this.rowPlaces(), this.begins, this.processors);
+  }
+
+  #sortByBlock(): Slices<BlockRows> {
+    return BlockRows.of(this.trace.columns.count, this.places, this.rowPlaces(), this.begins);
+  }
+
+  /** Works out what residency() gives, with pauses. PLACES must be there. */
+  async prepareResidency(pause: () => Promise<void>): Promise<void> {
+    if (this.exact() !== null || this.#inferred !== null) return;
+    this.#inferring ??= runSlicesWith(this.#infer(), pause);
+    this.#inferred = await this.#inferring;
+  }
+
+  /** Works out what blockRows() gives, with pauses. PLACES must be there. */
+  async prepareBlockRows(pause: () => Promise<void>): Promise<void> {
+    if (this.#blockRows !== null) return;
+    this.#sorting ??= runSlicesWith(this.#sortByBlock(), pause);
+    this.#blockRows = await this.#sorting;
+  }
+
   /** PLACES must be there. */
   residency(): { history: PageHistory; known: 'exact' | 'inferred' } {
     const exact = this.exact();
     if (exact !== null) return { history: exact.residency, known: 'exact' };
-    this.#inferred ??= inferPages(this.trace, this.places, this.rowPlaces(), this.begins, this.processors);
+    this.#inferred ??= runSlices(this.#infer());
     return { history: this.#inferred, known: 'inferred' };
   }
 
   /** PLACES must be there. */
   rowPlaces(): RowPlaces {
+    if (this.#rowPlaces === null) this.#check(PLACES);
     this.#rowPlaces ??= new RowPlaces(this.trace, this.places, this.begins);
     return this.#rowPlaces;
   }
 
   /** PLACES must be there. */
   blockRows(): BlockRows {
-    const { count } = this.trace.columns;
-    this.#blockRows ??= new BlockRows(count, this.places, this.rowPlaces(), this.begins);
+    this.#blockRows ??= runSlices(this.#sortByBlock());
     return this.#blockRows;
   }
 

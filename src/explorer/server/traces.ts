@@ -71,7 +71,7 @@ async function addTraceFile(engine: Engine, { id, label, file }: TraceName): Pro
 /** An engine with one file, as a trace or as a broken one. */
 export async function openEngine(name: TraceName): Promise<Engine> {
   const { id, label, file } = name;
-  const engine = createEngine({ machines: loadMachines(), fileOf: driverFiles() });
+  const engine = createEngine({ machines: loadMachines(), fileOf: driverFiles(), pause });
   try {
     if (file.path.endsWith(TRACE_SUFFIX)) await addTraceFile(engine, name);
     else {
