@@ -147,8 +147,17 @@ export function BlockView(props: BlockProps) {
     [backend, trace.id, allocation, block, time],
     true,
   );
-  if (trace.allocations.length === 0) return <Nothing>This trace names no allocations.</Nothing>;
-  if (!known) return <Nothing>There is no such block; choose one on the map of the address space.</Nothing>;
+  if (!known) {
+    return (
+      <Panel title="Block">
+        <Nothing>
+          {trace.allocations.length === 0
+            ? 'This trace names no allocations.'
+            : 'There is no such block; choose one on the map of the address space.'}
+        </Nothing>
+      </Panel>
+    );
+  }
   const chooser = (
     <span class="chooser">
       <label>

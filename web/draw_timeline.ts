@@ -24,6 +24,8 @@ export interface Frame {
   theme: Theme;
   /** The time that the axis calls zero. */
   origin: number;
+  /** How far the lanes are scrolled, px: the axis stays in sight. */
+  top: number;
   cursor: number | null;
   selected: Selected | null;
   lane: string | null;
@@ -46,17 +48,26 @@ function themed(canvas: HTMLCanvasElement) {
 }
 type Colours = ReturnType<typeof themed>;
 
-function drawGrid(c: CanvasRenderingContext2D, f: Frame, colours: Colours, height: number): void {
-  c.strokeStyle = colours.line;
-  c.fillStyle = colours.text;
+interface Mark {
+  x: number;
+  label: string;
+}
+
+function marksOf(f: Frame): Mark[] {
   const shifted = { begin: f.window.begin - f.origin, end: f.window.end - f.origin };
-  for (const { time, label } of ticksOf(shifted, f.width)) {
-    const x = Math.round(pixelOf(shifted, f.width, time)) + 0.5;
+  return ticksOf(shifted, f.width).map(({ time, label }) => ({
+    x: Math.round(pixelOf(shifted, f.width, time)) + 0.5,
+    label,
+  }));
+}
+
+function drawGrid(c: CanvasRenderingContext2D, f: Frame, marks: readonly Mark[], colours: Colours, height: number) {
+  c.strokeStyle = colours.line;
+  for (const { x } of marks) {
     c.beginPath();
     c.moveTo(x, AXIS_HEIGHT - 4);
     c.lineTo(x, height);
     c.stroke();
-    if (x + 3 + c.measureText(label).width <= f.width) c.fillText(label, x + 3, AXIS_HEIGHT / 2);
   }
   for (let i = 1; i < f.lanes.length; i++) {
     if (f.lanes[i].group === f.lanes[i - 1].group) continue;
@@ -125,9 +136,20 @@ function drawSelected(c: CanvasRenderingContext2D, f: Frame, selected: Selected)
   c.lineWidth = 1;
 }
 
+/** Labels of the times, on a ground of their own where lanes are scrolled under them. */
+function drawAxis(c: CanvasRenderingContext2D, f: Frame, marks: readonly Mark[], colours: Colours): void {
+  c.fillStyle = colours.panel;
+  if (f.top > 0) c.fillRect(0, f.top, f.width, AXIS_HEIGHT);
+  c.fillStyle = colours.text;
+  for (const { x, label } of marks) {
+    if (x + 3 + c.measureText(label).width <= f.width) c.fillText(label, x + 3, f.top + AXIS_HEIGHT / 2);
+  }
+}
+
 function drawCursor(c: CanvasRenderingContext2D, f: Frame, time: number, colours: Colours, height: number): void {
   const x = Math.round(pixelOf(f.window, f.width, time)) + 0.5;
   if (x < 0 || x > f.width) return;
+  c.strokeStyle = colours.accent;
   c.setLineDash([4, 3]);
   c.beginPath();
   c.moveTo(x, 0);
@@ -138,9 +160,9 @@ function drawCursor(c: CanvasRenderingContext2D, f: Frame, time: number, colours
   const wide = c.measureText(label).width + 8;
   const left = x + wide > f.width ? x - wide : x;
   c.fillStyle = colours.accent;
-  c.fillRect(left, 4, wide, AXIS_HEIGHT - 8);
+  c.fillRect(left, f.top + 4, wide, AXIS_HEIGHT - 8);
   c.fillStyle = colours.panel;
-  c.fillText(label, left + 4, AXIS_HEIGHT / 2);
+  c.fillText(label, left + 4, f.top + AXIS_HEIGHT / 2);
 }
 
 export function drawFrame(f: Frame): void {
@@ -164,9 +186,11 @@ export function drawFrame(f: Frame): void {
     c.fillStyle = colours.soft;
     c.fillRect(0, laneTop(chosen), width, LANE_HEIGHT);
   }
-  drawGrid(c, f, colours, height);
+  const marks = marksOf(f);
+  drawGrid(c, f, marks, colours, height);
   for (let i = 0; i < lanes.length; i++) drawLane(c, f, i, Math.min(ratio, RATIO_MAX));
   c.strokeStyle = colours.accent;
   if (f.selected !== null) drawSelected(c, f, f.selected);
+  drawAxis(c, f, marks, colours);
   if (f.cursor !== null) drawCursor(c, f, f.cursor, colours, height);
 }

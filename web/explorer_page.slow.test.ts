@@ -22,6 +22,13 @@ describe('the page', () => {
       await page.getByText(/broken\.parquet cannot be shown: /).waitFor();
       await page.getByText('This trace has no events.').waitFor();
       expect(await page.locator('.failure').count()).toBe(1);
+      await page.getByRole('button', { name: 'Fault', exact: true }).click();
+      await page.getByText('This trace has no faults.').waitFor();
+      await page.getByRole('button', { name: 'Block', exact: true }).click();
+      await page.getByText('This trace names no allocations.').waitFor();
+      await page.getByRole('button', { name: 'Compare', exact: true }).click();
+      await page.getByRole('combobox', { name: 'below' }).selectOption('t2');
+      await page.getByText('First difference').waitFor();
     });
     await onPage('#trace=t99', async (page) => {
       await page.getByText('There is no trace t99 here').waitFor();

@@ -159,7 +159,7 @@ export function Timeline(props: TimelineProps) {
     const cursor = time;
     drawFrame({
       ...{ canvas: canvas.current, window: current(), width, lanes, cache, painted, theme, origin, cursor },
-      ...{ selected, lane },
+      ...{ selected, lane, top: canvas.current.closest('.scroll')?.scrollTop ?? 0 },
     });
   });
   const { current, move } = useMovement(props, bounds, frame);
@@ -169,6 +169,11 @@ export function Timeline(props: TimelineProps) {
     list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: 'nearest' });
   }, [lane, trace.id]);
 
+  useEffect(() => {
+    const scroll = canvas.current?.closest('.scroll');
+    scroll?.addEventListener('scroll', frame);
+    return () => scroll?.removeEventListener('scroll', frame);
+  }, [frame]);
   useEffect(() => {
     const element = canvas.current;
     if (element === null) return undefined;

@@ -94,14 +94,26 @@ export function WalkView(props: WalkProps) {
   const { backend, trace, fault } = props;
   const no = trace.noWalk;
   const number = Math.min(Math.max(fault ?? 1, 1), Math.max(1, trace.faults));
-  const asked = useAnswer(no === null ? () => backend.walk(trace.id, number) : null, [backend, trace.id, number]);
+  const asked = useAnswer(no === null && trace.faults > 0 ? () => backend.walk(trace.id, number) : null, [
+    backend,
+    trace.id,
+    number,
+  ]);
   const keys = useRef<(event: KeyboardEvent) => void>(() => {});
   useEffect(() => {
     const listener = (event: KeyboardEvent): void => keys.current(event);
     addEventListener('keydown', listener);
     return () => removeEventListener('keydown', listener);
   }, []);
-  if (no !== null) return <Nothing>No fault of this trace can be walked through: {no}.</Nothing>;
+  if (no !== null || trace.faults === 0) {
+    return (
+      <Panel title="Fault">
+        <Nothing>
+          {trace.faults === 0 ? 'This trace has no faults.' : `No fault of this trace can be walked through: ${no}.`}
+        </Nothing>
+      </Panel>
+    );
+  }
   const its = asked.state === 'failed' ? null : asked.value;
   const count = its === null ? 0 : its.steps.length;
   const step = Math.min(props.step, Math.max(0, count - 1));
