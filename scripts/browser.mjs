@@ -25,17 +25,18 @@ import { root } from './steps.mjs';
 
 const require = createRequire(import.meta.url);
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'];
-/** Names a browser that should be taken, as a path. */
-export const BROWSER_VARIABLE = 'UVMLAB_CHROMIUM';
+/** Name a browser that should be taken, as a path; the first one counts. */
+export const BROWSER_VARIABLES = ['UVMLAB_CHROMIUM', 'CHROME_PATH'];
 const INSTALL =
-  `install a Chromium (for example: apt-get install chromium), or set ${BROWSER_VARIABLE} to the path of one, ` +
+  `install a Chromium (for example: apt-get install chromium), or set ${BROWSER_VARIABLES[0]} to the path of one, ` +
   'or install the development packages again (npm ci)';
 
 /** @returns {string | null} the path of a browser of this machine */
 function installed() {
-  const named = process.env[BROWSER_VARIABLE];
-  if (named !== undefined && named !== '') {
-    if (!existsSync(named)) throw new Error(`${BROWSER_VARIABLE} is ${named}, and there is no such file; ${INSTALL}`);
+  for (const variable of BROWSER_VARIABLES) {
+    const named = process.env[variable];
+    if (named === undefined || named === '') continue;
+    if (!existsSync(named)) throw new Error(`${variable} is ${named}, and there is no such file; ${INSTALL}`);
     return named;
   }
   for (const name of NAMES) {

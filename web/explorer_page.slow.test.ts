@@ -28,7 +28,7 @@ describe('the page', () => {
       await page.getByText('This trace names no allocations.').waitFor();
       await page.getByRole('button', { name: 'Compare', exact: true }).click();
       await page.getByRole('combobox', { name: 'below' }).selectOption('t2');
-      await page.getByText('First difference').waitFor();
+      await page.getByText('First difference:').waitFor();
     });
     await onPage('#trace=t99', async (page) => {
       await page.getByText('There is no trace t99 here').waitFor();
