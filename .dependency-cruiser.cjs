@@ -77,6 +77,13 @@ module.exports = {
       to: { path: '^src/', pathNot: '^src/explorer/(?!server/)' },
     },
     {
+      name: 'page-without-test-support',
+      comment: 'web/support starts servers and browsers for tests: the page has no use for it.',
+      severity: 'error',
+      from: { path: '^web/', pathNot: [TEST, '^web/support/'] },
+      to: { path: '^web/support/' },
+    },
+    {
       name: 'no-page-in-src',
       comment: 'web/ is built into dist/web; the server reads it from there.',
       severity: 'error',

@@ -20,8 +20,8 @@ const PICTURES = [
   { name: 'timeline-model', hash: 'trace=t2&lane=faults%20gpu0&window=2000000-9000000&time=2450000', theme: 'light' },
   { name: 'timeline-dark', hash: 'trace=t2&lane=gpu0%2F8&row=100&window=2000000-4000000&time=2450000', theme: 'dark' },
   { name: 'block', hash: 'view=block&trace=t2&time=2450000', theme: 'light' },
-  { name: 'fault', hash: 'view=walk&trace=t2&fault=30&step=11', theme: 'light' },
-  { name: 'compare', hash: 'view=compare&trace=t1&other=t2', theme: 'light' },
+  { name: 'fault', hash: 'view=walk&trace=t2&fault=33&step=11', theme: 'light' },
+  { name: 'compare', hash: 'view=compare&trace=t1&other=t2&align=step12', theme: 'light' },
   { name: 'live', hash: 'view=live', theme: 'light' },
 ];
 

@@ -30,7 +30,12 @@ const ELSEWHERE: Partial<Place> = {
   ...{ fault: null, step: 0, align: 'begin', beside: null },
 };
 
-function usePlace(): [Place, (change: Partial<Place>) => void] {
+/** Part of a place, or what makes one of the place as it is then; null changes nothing. */
+type Change = Partial<Place> | ((before: Place) => Partial<Place> | null);
+/** With `quiet` there is no step back to the place before, as there is none where only a window or a cursor moves. */
+type ChangePlace = (change: Change, quiet?: boolean) => void;
+
+function usePlace(): [Place, ChangePlace] {
   const [place, setPlace] = useState(() => parsePlace(location.hash));
   useEffect(() => {
     const back = (): void => setPlace(parsePlace(location.hash));
@@ -41,14 +46,15 @@ function usePlace(): [Place, (change: Partial<Place>) => void] {
       removeEventListener('hashchange', back);
     };
   }, []);
-  const change = (by: Partial<Place>): void => {
+  const change: ChangePlace = (what, quiet = false) => {
     setPlace((before) => {
+      const by = typeof what === 'function' ? what(before) : what;
+      if (by === null) return before;
       const next = { ...before, ...by };
-      const keys = Object.keys(by) as (keyof Place)[];
-      const quiet = keys.every((key) => QUIET.includes(key));
       const hash = `#${placeText(next)}`;
       if (hash !== location.hash) {
-        if (quiet) history.replaceState(null, '', hash);
+        const keys = Object.keys(by) as (keyof Place)[];
+        if (quiet || keys.every((key) => QUIET.includes(key))) history.replaceState(null, '', hash);
         else history.pushState(null, '', hash);
       }
       return next;
@@ -118,7 +124,7 @@ interface ViewProps {
   summaries: readonly TraceSummary[];
   theme: Theme;
   place: Place;
-  change(by: Partial<Place>): void;
+  change: ChangePlace;
 }
 
 function MainView({ backends, trace, summaries, theme, place, change }: ViewProps) {
@@ -138,18 +144,22 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
       change({ row: null });
       return;
     }
-    change({ row: next, ...(its === null ? {} : { lane: its }) });
+    change({ view: 'timeline', row: next, ...(its === null ? {} : { lane: its }) });
     void backends.row(trace.id, next).then(
-      (found) => {
-        const inside = window === null || (found.begin >= window.begin && found.begin <= window.end);
-        const half = span / 2;
-        change({
-          time: found.begin,
-          ...(its !== null || found.lane === null ? {} : { lane: found.lane }),
-          ...(found.place === null ? {} : { allocation: found.place.allocation, block: found.place.block }),
-          ...(inside ? {} : { window: { begin: found.begin - half, end: found.begin + half } }),
-        });
-      },
+      (found) =>
+        change((before) => {
+          // Whoever has gone on meanwhile is not taken back.
+          if (before.trace !== place.trace || before.row !== next) return null;
+          const shown = before.window;
+          const inside = shown === null || (found.begin >= shown.begin && found.begin <= shown.end);
+          const half = shown === null ? 0 : (shown.end - shown.begin) / 2;
+          return {
+            time: found.begin,
+            ...(its !== null || found.lane === null ? {} : { lane: found.lane }),
+            ...(found.place === null ? {} : { allocation: found.place.allocation, block: found.place.block }),
+            ...(inside ? {} : { window: { begin: found.begin - half, end: found.begin + half } }),
+          };
+        }, true),
       () => {},
     );
   };
@@ -173,10 +183,7 @@ function MainView({ backends, trace, summaries, theme, place, change }: ViewProp
         {...{ backend: backends, trace, theme, fault: fault ?? selected?.fault ?? null, step }}
         onFault={(next) => change({ fault: next, step: 0 })}
         onStep={(next) => change({ step: next })}
-        onShow={(walk) => {
-          change({ view: 'timeline' });
-          select(walk.row, null);
-        }}
+        onShow={(walk) => select(walk.row, null)}
       />
     );
   }

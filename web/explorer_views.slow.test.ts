@@ -218,6 +218,10 @@ describe('a fault', () => {
       await current.getByText('service_fault_batch', { exact: true }).waitFor();
       await page.getByRole('button', { name: 'on the timeline' }).click();
       await page.getByText('walk through fault 30').waitFor();
+      await expect.poll(() => hashOf(page).get('time')).toMatch(/^\d+$/);
+      // One step back is where the reader was.
+      await page.goBack();
+      await current.getByText('service_fault_batch', { exact: true }).waitFor();
     });
   });
 

@@ -22,9 +22,10 @@ export function pageText(detail: BlockDetail, page: number, processors: readonly
   if (where === OUTSIDE) return `page ${page} of the block: outside of the allocation`;
   const word = detail.residents[where];
   const maps = detail.mapped === null ? '' : `, ${mapsText(detail.mapped[page], processors)}`;
-  const [faults, migrations] = [detail.faults[page], detail.migrations[page]];
-  const counts = `${countText(faults, 'fault')}, ${countText(migrations, 'migration')} so far`;
-  return `page ${detail.firstPage + page}: ${word === 'none' ? 'resident nowhere' : `on ${word}`}${maps}; ${counts}`;
+  const faults = countText(detail.faults[page], 'fault');
+  const migrations = countText(detail.migrations[page], 'migration');
+  const resident = word === 'none' ? 'resident nowhere' : `on ${word}`;
+  return `page ${detail.firstPage + page}: ${resident}${maps}; ${faults}, ${migrations} so far`;
 }
 
 interface Painting {

@@ -174,9 +174,12 @@ export function Timeline(props: TimelineProps) {
     if (element === null) return undefined;
     // A wheel over the page would scroll it: the listener must be allowed to keep it from doing so.
     const wheel = (event: WheelEvent): void => {
-      // With shift it scrolls the lanes.
-      if (event.shiftKey) return;
       event.preventDefault();
+      if (event.shiftKey) {
+        // The lanes, where not all of them fit; browsers make a movement to the side of it.
+        element.closest('.scroll')?.scrollBy(0, event.deltaY === 0 ? event.deltaX : event.deltaY);
+        return;
+      }
       if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
         move(panWindow(current(), event.deltaX / Math.max(1, width), bounds));
         return;
