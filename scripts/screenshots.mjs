@@ -1,11 +1,13 @@
 /**
- * The pictures of docs/explorer.md: the explorer over what ships with the package, in a headless browser. After
+ * The pictures of docs/explorer.md and docs/report.md: the explorer and reports over what ships with the package, in a
+ * headless browser. After
  * `npm run build`:
  *
  *     node scripts/screenshots.mjs [FOLDER]      docs/images where no folder is named
  */
-import { spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { launchBrowser } from './browser.mjs';
 import { root } from './steps.mjs';
@@ -21,6 +23,12 @@ const PICTURES = [
   { name: 'fault', hash: 'view=walk&trace=t2&fault=30&step=11', theme: 'light' },
   { name: 'compare', hash: 'view=compare&trace=t1&other=t2', theme: 'light' },
   { name: 'live', hash: 'view=live', theme: 'light' },
+];
+
+/** @type {readonly { name: string, file: string }[]} */
+const REPORTS = [
+  { name: 'report-h200', file: 'recordings/h200-two-sides.jsonl.gz' },
+  { name: 'report-model', file: 'examples/two-sides.json' },
 ];
 
 /**
@@ -42,7 +50,8 @@ function addressOf(child) {
 
 const folder = process.argv[2] ?? join(root, 'docs', 'images');
 mkdirSync(folder, { recursive: true });
-const server = spawn(process.execPath, [join(root, 'dist', 'cli', 'main.js'), 'serve']);
+const command = join(root, 'dist', 'cli', 'main.js');
+const server = spawn(process.execPath, [command, 'serve']);
 const address = await addressOf(server);
 const browser = await launchBrowser();
 try {
@@ -55,6 +64,19 @@ try {
     await page.waitForTimeout(400);
     await page.screenshot({ path: join(folder, `${name}.png`) });
     await page.close();
+    console.log(`${name}.png`);
+  }
+  for (const { name, file } of REPORTS) {
+    const html = join(tmpdir(), `uvmlab-${process.pid}.html`);
+    const made = spawnSync(process.execPath, [command, 'report', join(root, file), '--html', html], {
+      encoding: 'utf8',
+    });
+    if (made.status !== 0) throw new Error(made.stderr);
+    const page = await browser.newPage({ viewport: { width: WIDTH, height: HEIGHT } });
+    await page.goto(`file://${html}`);
+    await page.screenshot({ path: join(folder, `${name}.png`) });
+    await page.close();
+    rmSync(html);
     console.log(`${name}.png`);
   }
 } finally {

@@ -202,7 +202,11 @@ export function BlockView(props: BlockProps) {
         <Answered asked={asked}>
           {({ tree }) =>
             tree === null ? (
-              <Nothing>{trace.noWalk ?? 'No fault of this block asked the tree before this time.'}</Nothing>
+              <Nothing>
+                {trace.noWalk === null
+                  ? 'No fault of this block asked the tree before this time.'
+                  : `It is not known: ${trace.noWalk}.`}
+              </Nothing>
             ) : (
               <Tree tree={tree} />
             )

@@ -32,6 +32,12 @@ export function layoutOf(blocks: number): Layout {
   return { cell, perRow, columns: Math.min(perRow, blocks), rows: Math.ceil(blocks / perRow) };
 }
 
+/** Where in its cell a block is painted, and how large: small ones share the line between them. */
+function insetOf(cell: number): { gap: number; edge: number } {
+  if (cell >= DIVIDED) return { gap: 1, edge: cell - 2 };
+  return { gap: 0, edge: cell >= 6 ? cell - 1 : cell };
+}
+
 /** The block at a point, or -1. */
 export function blockAtPoint({ cell, perRow }: Layout, blocks: number, x: number, y: number): number {
   const column = Math.floor(x / cell);
@@ -79,7 +85,7 @@ function paintResidency(c: CanvasRenderingContext2D, p: Painting, layout: Layout
   const { cell, perRow } = layout;
   const width = space.residents.length;
   const colours = space.residents.map((word) => colourOf(word, theme));
-  const gap = cell >= 6 ? 1 : 0;
+  const { gap, edge } = insetOf(cell);
   // Where nothing is known of pages, they come last.
   const order = [...space.residents.keys()].sort((x, y) => Number(x === 0) - Number(y === 0));
   c.textAlign = 'center';
@@ -96,7 +102,6 @@ function paintResidency(c: CanvasRenderingContext2D, p: Painting, layout: Layout
     if (pages === 0) continue;
     const x = (b % perRow) * cell + gap;
     const y = Math.floor(b / perRow) * cell + gap;
-    const edge = cell - 2 * gap;
     if (cell < DIVIDED) {
       c.fillStyle = colours[most];
       c.fillRect(x, y, edge, edge);
@@ -118,7 +123,7 @@ function paintResidency(c: CanvasRenderingContext2D, p: Painting, layout: Layout
 
 function paintHeat(c: CanvasRenderingContext2D, p: Painting, layout: Layout, counts: ArrayLike<number>): void {
   const { cell, perRow } = layout;
-  const gap = cell >= 6 ? 1 : 0;
+  const { gap, edge } = insetOf(cell);
   let most = 1;
   for (let b = 0; b < counts.length; b++) if (counts[b] > most) most = counts[b];
   c.fillStyle = colourOf(
@@ -128,7 +133,7 @@ function paintHeat(c: CanvasRenderingContext2D, p: Painting, layout: Layout, cou
   for (let b = 0; b < p.blocks; b++) {
     const count = counts[p.first + b];
     c.globalAlpha = count === 0 ? 0.07 : 0.25 + 0.75 * (Math.log1p(count) / Math.log1p(most));
-    c.fillRect((b % perRow) * cell + gap, Math.floor(b / perRow) * cell + gap, cell - 2 * gap, cell - 2 * gap);
+    c.fillRect((b % perRow) * cell + gap, Math.floor(b / perRow) * cell + gap, edge, edge);
   }
   c.globalAlpha = 1;
 }

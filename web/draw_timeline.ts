@@ -56,7 +56,7 @@ function drawGrid(c: CanvasRenderingContext2D, f: Frame, colours: Colours, heigh
     c.moveTo(x, AXIS_HEIGHT - 4);
     c.lineTo(x, height);
     c.stroke();
-    c.fillText(label, x + 3, AXIS_HEIGHT / 2);
+    if (x + 3 + c.measureText(label).width <= f.width) c.fillText(label, x + 3, AXIS_HEIGHT / 2);
   }
   for (let i = 1; i < f.lanes.length; i++) {
     if (f.lanes[i].group === f.lanes[i - 1].group) continue;

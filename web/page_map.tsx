@@ -22,8 +22,9 @@ export function pageText(detail: BlockDetail, page: number, processors: readonly
   if (where === OUTSIDE) return `page ${page} of the block: outside of the allocation`;
   const word = detail.residents[where];
   const maps = detail.mapped === null ? '' : `, ${mapsText(detail.mapped[page], processors)}`;
-  const faults = `${countText(detail.faults[page], 'fault')}, ${countText(detail.migrations[page], 'migration')} so far`;
-  return `page ${detail.firstPage + page}: ${word === 'none' ? 'resident nowhere' : `on ${word}`}${maps}; ${faults}`;
+  const [faults, migrations] = [detail.faults[page], detail.migrations[page]];
+  const counts = `${countText(faults, 'fault')}, ${countText(migrations, 'migration')} so far`;
+  return `page ${detail.firstPage + page}: ${word === 'none' ? 'resident nowhere' : `on ${word}`}${maps}; ${counts}`;
 }
 
 interface Painting {
