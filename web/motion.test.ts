@@ -13,6 +13,20 @@ describe('a motion', () => {
     end();
     motion.move({ begin: 3, end: 4 });
     expect(told).toBe(1);
+    motion.settle();
+    motion.rest();
+    expect(motion.get()).toBeNull();
+  });
+
+  it('is not put to rest by a page that shows an earlier place', () => {
+    const motion = createMotion();
+    motion.move({ begin: 1, end: 2 });
+    motion.settle();
+    motion.move({ begin: 3, end: 4 });
+    motion.rest();
+    expect(motion.get()).toEqual({ begin: 3, end: 4 });
+    motion.settle();
+    expect(motion.get()).toEqual({ begin: 3, end: 4 });
     motion.rest();
     expect(motion.get()).toBeNull();
   });
@@ -24,6 +38,7 @@ describe('a motion', () => {
     left.move({ begin: 1010, end: 1020 });
     expect(motion.get()).toEqual({ begin: 10, end: 20 });
     expect(right.get()).toEqual({ begin: 60, end: 70 });
+    right.settle();
     right.rest();
     expect(left.get()).toBeNull();
   });

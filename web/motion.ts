@@ -8,7 +8,9 @@ export interface Motion {
   /** The window that the pointer or a key has moved to; null at rest. */
   get(): Window | null;
   move(window: Window): void;
-  /** The page shows what was moved to, or something else. */
+  /** What was moved to goes to the page now; until then nothing puts the motion to rest. */
+  settle(): void;
+  /** The page shows what was moved to, or something else; it may say so late, when there is a newer movement. */
   rest(): void;
   /** Calls back at each move; returns what ends that. */
   watch(moved: () => void): () => void;
@@ -16,15 +18,20 @@ export interface Motion {
 
 export function createMotion(): Motion {
   let now: Window | null = null;
+  let moving = false;
   const watchers = new Set<() => void>();
   return {
     get: () => now,
     move: (window) => {
       now = window;
+      moving = true;
       for (const moved of watchers) moved();
     },
+    settle: () => {
+      moving = false;
+    },
     rest: () => {
-      now = null;
+      if (!moving) now = null;
     },
     watch: (moved) => {
       watchers.add(moved);

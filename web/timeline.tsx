@@ -127,13 +127,23 @@ function useMovement(props: TimelineProps, bounds: Window, frame: () => void) {
   // Until the address has the window that was moved to, renders for other reasons leave it where it is.
   useEffect(() => motion.rest(), [motion, shown.begin, shown.end]);
   useEffect(() => motion.watch(frame), [motion]);
-  useEffect(() => () => clearTimeout(settle.current), [props.trace.id]);
+  useEffect(
+    () => () => {
+      clearTimeout(settle.current);
+      motion.settle();
+    },
+    [motion, props.trace.id],
+  );
   return {
     current: (): Window => motion.get() ?? shown,
     move: (window: Window): void => {
       motion.move(window);
       clearTimeout(settle.current);
-      settle.current = setTimeout(() => tell.current(window), SETTLE) as unknown as number;
+      settle.current = setTimeout(() => {
+        motion.settle();
+        // Another timeline may have moved it on.
+        tell.current(motion.get() ?? window);
+      }, SETTLE) as unknown as number;
     },
   };
 }
