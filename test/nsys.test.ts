@@ -108,6 +108,25 @@ describe('an export of Nsight Systems', () => {
     expect(readdirSync(its)).toEqual(['x.sqlite']);
   });
 
+  it.each([[true], [false]])(
+    'reads one that keeps a write-ahead log, and leaves it as it was; by Node %s',
+    async (builtIn) => {
+      const its = mkdtempSync(join(folder, 'log-'));
+      const path = join(its, 'x.sqlite');
+      const bytes = readFileSync(fixture());
+      // Bytes 18 and 19 say how a file is written and read: 2 is with a log.
+      bytes.fill(2, 18, 20);
+      writeFileSync(path, bytes);
+      expect(rowsOf(await importNsys(path, { uvmlab: '0', builtIn }))).toEqual(rowsOf(await open(fixture())));
+      expect(readdirSync(its)).toEqual(['x.sqlite']);
+      expect(readFileSync(path).equals(bytes)).toBe(true);
+      writeFileSync(`${path}-wal`, 'changes');
+      await expect(importNsys(path, { uvmlab: '0', builtIn })).rejects.toThrow(
+        /x\.sqlite-wal lies beside it: a program writes it still, or did not close it\. Close it first/,
+      );
+    },
+  );
+
   it.each([
     [
       'another version',

@@ -59,10 +59,14 @@ export interface HostChannel {
   brokenFrom: number;
   /** When the error notifier was set, or will be; Infinity while there is no error. */
   errorTime: number;
-  /** Entries of the ring less one; a tracking value's entry is `value & mask`. */
-  mask: number;
-  /** Entries of ENTRY_WORDS words; empty until the channel is used. */
+  /** Entries that the ring can have, a power of two. */
+  entries: number;
+  /** Tracking value of the first push, whose entry is the first one. */
+  firstValue: number;
+  /** Entries of ENTRY_WORDS words, a power of two of them; none until the channel is used, and as many as it needs. */
   ring: Float64Array;
+  /** Entries of the ring less one; the entry of a tracking value is `(value - firstValue) & mask`. */
+  mask: number;
   /** Key and IVs of the engine's side; null without Confidential Computing. */
   secure: SecureChannel | null;
 }
@@ -75,6 +79,8 @@ const ENTRY_BUFFER = 3;
 const ENTRY_LENGTH = 4;
 const ENTRY_OTHER_GPUS = 5;
 const ENTRY_WORDS = 6;
+/** Entries of a ring at first. */
+const FIRST_ENTRIES = 64;
 
 /** Words of a pending push: finish, channel index, word offset of its entry in the channel's ring. */
 const PENDING_WORDS = 3;
@@ -166,7 +172,6 @@ export function hostAddChannel(
   semaphorePage: number,
   semaphoreIndex: number,
 ): number {
-  const ring = new Float64Array(0);
   host.channels.push({
     engine,
     semaphorePage,
@@ -177,17 +182,28 @@ export function hostAddChannel(
     blockedUntil: 0,
     brokenFrom: Infinity,
     errorTime: Infinity,
-    mask: entries - 1,
-    ring,
+    entries,
+    firstValue: 0,
+    ring: new Float64Array(0),
+    mask: -1,
     secure: null,
   });
   return host.channels.length - 1;
 }
 
-/** Gives a channel its ring, before its first push. */
-export function hostChannelAllocRing(host: Host, channel: number): void {
-  const hostChannel = host.channels[channel];
-  hostChannel.ring = new Float64Array((hostChannel.mask + 1) * ENTRY_WORDS);
+/**
+ * Makes room for the entry of a push, as far as the ring can grow. Before it is whole nothing has gone round, so entries
+ * stay where they are.
+ */
+function growRing(channel: HostChannel, value: number): void {
+  const old = channel.ring;
+  if (channel.mask === channel.entries - 1) return;
+  if (old.length === 0) channel.firstValue = value;
+  const wanted = Math.max(FIRST_ENTRIES, 2 * (channel.mask + 1));
+  const entries = Math.min(wanted, channel.entries);
+  channel.ring = new Float64Array(entries * ENTRY_WORDS);
+  channel.ring.set(old);
+  channel.mask = entries - 1;
 }
 
 /**
@@ -217,8 +233,9 @@ export function hostSubmit(m: Model, host: Host, channel: number, work: HostWork
   work.start = start;
   work.finish = finish;
 
+  if (work.trackingValue - hostChannel.firstValue > hostChannel.mask) growRing(hostChannel, work.trackingValue);
   const ring = hostChannel.ring;
-  const at = (work.trackingValue & hostChannel.mask) * ENTRY_WORDS;
+  const at = ((work.trackingValue - hostChannel.firstValue) & hostChannel.mask) * ENTRY_WORDS;
   ring[at + ENTRY_VALUE] = work.trackingValue;
   ring[at + ENTRY_START] = start;
   ring[at + ENTRY_FINISH] = finish;
@@ -235,16 +252,16 @@ export function hostSubmit(m: Model, host: Host, channel: number, work: HostWork
  * when its entry was reused, so it finished long ago.
  */
 export function hostFinishTime(host: Host, channel: number, value: number): number {
-  const { ring, mask, stuckFrom } = host.channels[channel];
+  const { ring, mask, firstValue, stuckFrom } = host.channels[channel];
   if (value >= stuckFrom) return Infinity;
-  const at = (value & mask) * ENTRY_WORDS;
+  const at = ((value - firstValue) & mask) * ENTRY_WORDS;
   return ring[at + ENTRY_VALUE] === value ? ring[at + ENTRY_FINISH] : 0;
 }
 
 /** When the push with this tracking value started; 0 when its entry was reused. */
 export function hostStartTime(host: Host, channel: number, value: number): number {
-  const { ring, mask } = host.channels[channel];
-  const at = (value & mask) * ENTRY_WORDS;
+  const { ring, mask, firstValue } = host.channels[channel];
+  const at = ((value - firstValue) & mask) * ENTRY_WORDS;
   return ring[at + ENTRY_VALUE] === value ? ring[at + ENTRY_START] : 0;
 }
 

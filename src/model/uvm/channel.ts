@@ -18,15 +18,7 @@
  * them (uvm_channel_check_errors); a GPU has none but those of channel_inject.ts.
  */
 import { assert } from '../../base/assert.ts';
-import {
-  createHost,
-  type Host,
-  hostAddChannel,
-  hostChannelAllocRing,
-  hostFinishTime,
-  hostRunUntil,
-  hostStartTime,
-} from '../gpu/host.ts';
+import { createHost, type Host, hostAddChannel, hostFinishTime, hostRunUntil, hostStartTime } from '../gpu/host.ts';
 import type { Model } from '../state.ts';
 import type { ConfComputing, KeyRotation } from './conf_computing_types.ts';
 import {
@@ -126,6 +118,10 @@ export const GPFIFO_ACQUIRE_COUNT = 9;
 /** Span of its bytes in the pushbuffer. */
 export const GPFIFO_SPAN = 10;
 export const GPFIFO_WORDS = 11;
+/** Words of acquired pairs that are remembered for each entry. */
+const ACQUIRE_WORDS = 4;
+/** Entries that a channel's rings have room for at first. */
+const FIRST_ENTRIES = 64;
 
 export interface Channel {
   id: number;
@@ -143,7 +139,7 @@ export interface Channel {
   /** A PUSH_LOCK_* constant. */
   pushLock: number;
   trackingSem: GpuTrackingSemaphore;
-  /** Entries of GPFIFO_WORDS words; empty until the channel is used. */
+  /** Entries of GPFIFO_WORDS words; as many as were used so far, at least. */
   gpfifoEntries: Float64Array;
   /** Ring of [channel id, value] pairs that pushes acquired, and how many were ever kept. */
   acquires: Float64Array;
@@ -316,19 +312,36 @@ export function channelAvailableGpfifoEntries(channel: Channel): number {
   return mask - channel.currentGpfifoCount - ((channel.cpuPut - channel.gpuGet) & mask);
 }
 
-function tryClaim(m: Model, channel: Channel, count: number): boolean {
+function tryClaim(channel: Channel, count: number): boolean {
   if (channel.pushLock === PUSH_LOCK_TAKEN || channelAvailableGpfifoEntries(channel) < count) return false;
-  if (channel.gpfifoEntries.length === 0) allocRings(m, channel);
   channel.currentGpfifoCount += count;
+  const last = channel.cpuPut + channel.currentGpfifoCount;
+  if (last * GPFIFO_WORDS > channel.gpfifoEntries.length) growEntries(channel, last);
   if (channel.pushLock === PUSH_LOCK_FREE) channel.pushLock = PUSH_LOCK_TAKEN;
   return true;
 }
 
-/** Most channels are never used: their rings, the big part of a channel, come with their first push. */
-function allocRings(m: Model, channel: Channel): void {
-  channel.gpfifoEntries = new Float64Array(channel.numGpfifoEntries * GPFIFO_WORDS);
-  channel.acquires = new Float64Array(channel.numGpfifoEntries * 4);
-  hostChannelAllocRing(m.gpus[channel.gpu].channelManager.host, channel.index);
+/**
+ * Makes room for the entries below `count`, as far as there are so many. Most channels are never used, and few of them
+ * for long: their rings, the big part of a channel, grow until they are whole. Up to then nothing has gone round.
+ */
+function growEntries(channel: Channel, count: number): void {
+  const old = channel.gpfifoEntries;
+  const whole = channel.numGpfifoEntries * GPFIFO_WORDS;
+  if (old.length === whole) return;
+  const wanted = Math.max(count, FIRST_ENTRIES) * GPFIFO_WORDS;
+  channel.gpfifoEntries = new Float64Array(Math.min(Math.max(wanted, 2 * old.length), whole));
+  channel.gpfifoEntries.set(old);
+}
+
+/** Ring of acquired pairs with room for `count` more; it grows as entries do. */
+export function channelAcquiresFor(channel: Channel, count: number): Float64Array {
+  const old = channel.acquires;
+  const whole = channel.numGpfifoEntries * ACQUIRE_WORDS;
+  if (2 * (channel.acquireTotal + count) <= old.length || old.length === whole) return old;
+  channel.acquires = new Float64Array(Math.min(Math.max(FIRST_ENTRIES * ACQUIRE_WORDS, 2 * old.length), whole));
+  channel.acquires.set(old);
+  return channel.acquires;
 }
 
 /**
@@ -360,13 +373,13 @@ function channelReserveInPool(m: Model, pool: ChannelPool): Channel | null {
   if (rotateKeyIfPending(m, pool) !== NV_OK) return null;
   const channels = pool.channels;
   for (let i = 0; i < channels.length; i++) {
-    if (tryClaim(m, channels[i], 1)) return channels[i];
+    if (tryClaim(channels[i], 1)) return channels[i];
   }
   const since = m.k.now;
   for (;;) {
     for (let i = 0; i < channels.length; i++) {
       updateProgress(m, channels[i], UPDATE_PROGRESS_MAX);
-      if (tryClaim(m, channels[i], 1)) return channels[i];
+      if (tryClaim(channels[i], 1)) return channels[i];
       if (channelCheckErrors(m, channels[i]) !== NV_OK) return null;
     }
     spin(m, channels, 'channel_reserve_in_pool', since);
@@ -378,11 +391,11 @@ export function channelReserve(m: Model, channel: Channel, count: number): numbe
   assert(count < channel.numGpfifoEntries, 'more entries than a channel has');
   const rotated = rotateKeyIfPending(m, channelManagerGet(m, channel).pools[channel.pool]);
   if (rotated !== NV_OK) return rotated;
-  if (tryClaim(m, channel, count)) return NV_OK;
+  if (tryClaim(channel, count)) return NV_OK;
   const since = m.k.now;
   for (;;) {
     updateProgress(m, channel, UPDATE_PROGRESS_MAX);
-    if (tryClaim(m, channel, count)) return NV_OK;
+    if (tryClaim(channel, count)) return NV_OK;
     const status = channelCheckErrors(m, channel);
     if (status !== NV_OK) return status;
     spin(m, [channel], 'uvm_channel_reserve', since);

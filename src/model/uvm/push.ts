@@ -40,6 +40,7 @@ import {
   CHANNEL_TYPE_ANY,
   CHANNEL_TYPE_GPU_TO_GPU,
   type Channel,
+  channelAcquiresFor,
   channelFinishTime,
   channelGet,
   channelGpu,
@@ -622,7 +623,7 @@ function fillEntry(channel: Channel, push: Push, span: number): void {
   entries[at + GPFIFO_SPAN] = span;
   entries[at + GPFIFO_ACQUIRE_FIRST] = channel.acquireTotal;
   entries[at + GPFIFO_ACQUIRE_COUNT] = kept;
-  const ring = channel.acquires;
+  const ring = channelAcquiresFor(channel, kept);
   for (let i = 0; i < kept; i++) {
     const pair = (2 * channel.acquireTotal++) & (ring.length - 1);
     ring[pair] = push.acquires[2 * i];

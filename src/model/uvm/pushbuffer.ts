@@ -31,7 +31,13 @@ export const PUSHBUFFER_CHUNKS = 16;
 
 const ALL_CHUNKS = 2 ** PUSHBUFFER_CHUNKS - 1;
 const NONE = -1;
-const FIRST_SPANS = 64;
+/** Words of a span: where it begins and ends in the pushbuffer, and its neighbours in the chunk. */
+const SPAN_BEGIN = 0;
+const SPAN_END = 1;
+const SPAN_NEXT = 2;
+const SPAN_PREVIOUS = 3;
+const SPAN_WORDS = 4;
+const FIRST_SPANS = 256;
 const FIRST_TIMESTAMPS = 16;
 
 /**
@@ -102,12 +108,10 @@ export interface Pushbuffer {
   /** The first and the last pending push of a chunk, as spans; -1 when there is none. */
   firstSpan: Int32Array;
   lastSpan: Int32Array;
-  /** Spans [begin, end) of pending pushes in the pushbuffer, and their neighbours in the chunk. */
-  spanBegin: Int32Array;
-  spanEnd: Int32Array;
-  spanNext: Int32Array;
-  spanPrevious: Int32Array;
-  /** First of the spans that are not used, linked by spanNext. */
+  /** Spans [begin, end) of pending pushes, by index times SPAN_WORDS; -1 for no neighbour. */
+  spans: Int32Array;
+  /** Spans ever used, and the first of those that are not used now, linked by SPAN_NEXT. */
+  spanCount: number;
   freeSpan: number;
 }
 
@@ -168,11 +172,9 @@ export function createPushbuffer(): Pushbuffer {
     nextPushStart: new Int32Array(PUSHBUFFER_CHUNKS),
     firstSpan: new Int32Array(PUSHBUFFER_CHUNKS).fill(NONE),
     lastSpan: new Int32Array(PUSHBUFFER_CHUNKS).fill(NONE),
-    spanBegin: new Int32Array(FIRST_SPANS),
-    spanEnd: new Int32Array(FIRST_SPANS),
-    spanNext: Int32Array.from({ length: FIRST_SPANS }, (_, i) => (i + 1 < FIRST_SPANS ? i + 1 : NONE)),
-    spanPrevious: new Int32Array(FIRST_SPANS).fill(NONE),
-    freeSpan: 0,
+    spans: new Int32Array(FIRST_SPANS * SPAN_WORDS),
+    spanCount: 0,
+    freeSpan: NONE,
   };
 }
 
@@ -202,8 +204,8 @@ function updateChunk(pushbuffer: Pushbuffer, chunk: number): void {
     start = 0;
   } else {
     const base = chunk * PUSHBUFFER_CHUNK_SIZE;
-    const get = pushbuffer.spanBegin[first] - base;
-    const put = pushbuffer.spanEnd[pushbuffer.lastSpan[chunk]] - base;
+    const get = pushbuffer.spans[first + SPAN_BEGIN] - base;
+    const put = pushbuffer.spans[pushbuffer.lastSpan[chunk] + SPAN_END] - base;
     if (get > put) {
       if (get - put >= PUSH_SIZE_MAX) start = put;
     } else if (get < put) {
@@ -216,19 +218,20 @@ function updateChunk(pushbuffer: Pushbuffer, chunk: number): void {
   pushbuffer.nextPushStart[chunk] = start;
 }
 
-function growSpans(pushbuffer: Pushbuffer): void {
-  const count = pushbuffer.spanNext.length;
-  const grow = (old: Int32Array): Int32Array => {
-    const grown = new Int32Array(2 * count);
-    grown.set(old);
-    return grown;
-  };
-  pushbuffer.spanBegin = grow(pushbuffer.spanBegin);
-  pushbuffer.spanEnd = grow(pushbuffer.spanEnd);
-  pushbuffer.spanPrevious = grow(pushbuffer.spanPrevious);
-  pushbuffer.spanNext = grow(pushbuffer.spanNext);
-  for (let i = count; i < 2 * count; i++) pushbuffer.spanNext[i] = i + 1 < 2 * count ? i + 1 : NONE;
-  pushbuffer.freeSpan = count;
+/** A span that is not used, as the index of its first word. */
+function claimSpan(pushbuffer: Pushbuffer): number {
+  const span = pushbuffer.freeSpan;
+  if (span !== NONE) {
+    pushbuffer.freeSpan = pushbuffer.spans[span + SPAN_NEXT];
+    return span;
+  }
+  const fresh = pushbuffer.spanCount++ * SPAN_WORDS;
+  if (fresh === pushbuffer.spans.length) {
+    const grown = new Int32Array(2 * fresh);
+    grown.set(pushbuffer.spans);
+    pushbuffer.spans = grown;
+  }
+  return fresh;
 }
 
 /**
@@ -287,17 +290,16 @@ export function pushbufferEndPush(pushbuffer: Pushbuffer, push: Push): number {
   pushbuffer.freePushes[at] = push.slot;
   pushbuffer.freeCount++;
   pushbuffer.pendingPushes++;
-  if (pushbuffer.freeSpan === NONE) growSpans(pushbuffer);
-  const span = pushbuffer.freeSpan;
-  pushbuffer.freeSpan = pushbuffer.spanNext[span];
+  const span = claimSpan(pushbuffer);
+  const spans = pushbuffer.spans;
   const chunk = chunkOf(push.offset);
   const last = pushbuffer.lastSpan[chunk];
-  pushbuffer.spanBegin[span] = push.offset;
-  pushbuffer.spanEnd[span] = push.offset + ((push.bytes + pushbuffer.sizeMask) & ~pushbuffer.sizeMask);
-  pushbuffer.spanNext[span] = NONE;
-  pushbuffer.spanPrevious[span] = last;
+  spans[span + SPAN_BEGIN] = push.offset;
+  spans[span + SPAN_END] = push.offset + ((push.bytes + pushbuffer.sizeMask) & ~pushbuffer.sizeMask);
+  spans[span + SPAN_NEXT] = NONE;
+  spans[span + SPAN_PREVIOUS] = last;
   if (last === NONE) pushbuffer.firstSpan[chunk] = span;
-  else pushbuffer.spanNext[last] = span;
+  else spans[last + SPAN_NEXT] = span;
   pushbuffer.lastSpan[chunk] = span;
   updateChunk(pushbuffer, chunk);
   pushbuffer.currentChunks &= ~(1 << chunk);
@@ -310,14 +312,15 @@ export function pushbufferEndPush(pushbuffer: Pushbuffer, push: Push): number {
  */
 export function pushbufferMarkCompleted(pushbuffer: Pushbuffer, span: number): void {
   pushbuffer.pendingPushes--;
-  const chunk = chunkOf(pushbuffer.spanBegin[span]);
-  const next = pushbuffer.spanNext[span];
-  const previous = pushbuffer.spanPrevious[span];
+  const spans = pushbuffer.spans;
+  const chunk = chunkOf(spans[span + SPAN_BEGIN]);
+  const next = spans[span + SPAN_NEXT];
+  const previous = spans[span + SPAN_PREVIOUS];
   if (previous === NONE) pushbuffer.firstSpan[chunk] = next;
-  else pushbuffer.spanNext[previous] = next;
+  else spans[previous + SPAN_NEXT] = next;
   if (next === NONE) pushbuffer.lastSpan[chunk] = previous;
-  else pushbuffer.spanPrevious[next] = previous;
-  pushbuffer.spanNext[span] = pushbuffer.freeSpan;
+  else spans[next + SPAN_PREVIOUS] = previous;
+  spans[span + SPAN_NEXT] = pushbuffer.freeSpan;
   pushbuffer.freeSpan = span;
   const bounds = previous === NONE || next === NONE;
   if (bounds && (pushbuffer.currentChunks & (1 << chunk)) === 0) updateChunk(pushbuffer, chunk);

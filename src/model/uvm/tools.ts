@@ -162,8 +162,8 @@ export interface Tools {
   traced: boolean;
 }
 
-const FIRST_DEFERRED = 256;
-const FIRST_GROUPS = 64;
+const FIRST_DEFERRED = 1024;
+const FIRST_GROUPS = 512;
 const NO_ROW = -1;
 
 export function createTools(traced: boolean): Tools {

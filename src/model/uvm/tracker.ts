@@ -26,13 +26,14 @@ import { NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED } from './status.ts';
 export type Tracker = number[];
 
 /**
- * An empty tracker with room for two entries. A block's copy and its mapping are all that most trackers ever hold, and
- * an array that grows from nothing takes room for nineteen numbers: much of a block's memory.
+ * An empty tracker with room for three entries. A block's copy, its page tables and its mapping, each on a channel of
+ * its own, are all that most trackers ever hold, and an array that outgrows its room takes sixteen numbers more: much of
+ * a block's memory.
  */
 export function createTracker(): Tracker {
   // Not a literal of constants: engines share the memory of those, and a change makes a copy without the room.
   const none = CHANNEL_NONE;
-  const tracker = [none, none, none, none];
+  const tracker = [none, none, none, none, none, none];
   trackerClear(tracker);
   return tracker;
 }
