@@ -31,6 +31,7 @@ import {
   PURPOSE_MAP,
   PURPOSE_TEST,
   type Push,
+  pushAcquireTracker,
   pushBegin,
   pushBeginAcquire,
   pushBeginGpuToGpuAcquire,
@@ -394,6 +395,29 @@ describe('the record of pushes', () => {
     }
     const values = channelRecentPushes(m, 0, 100).map(({ value }) => value);
     expect(values).toEqual(Array.from({ length: 31 }, (_, i) => 40 - i));
+  });
+
+  it('keeps what is in its rings while they grow, and while they go round', () => {
+    const firstTrackingValue = 2 ** 32 - 100;
+    const { m } = setup({ numGpfifoEntries: 256, firstTrackingValue });
+    const long = pushBeginOnChannel(m, 1, PURPOSE_TEST);
+    pushMemset(m, long, 1, 0, 1e9);
+    pushEnd(m, long);
+    const waited = [long.channel, long.trackingValue];
+    const ended: { value: number; begin: number; finish: number; acquires: number[][] }[] = [];
+    for (let i = 1; i <= 600; i++) {
+      const push = pushBeginOnChannel(m, 0, PURPOSE_TEST);
+      const acquires = i <= 250 && i % 7 !== 0 ? [waited] : [];
+      pushAcquireTracker(m, push, acquires.flat());
+      pushTlbInvalidate(m, push, 0, 1, true, false);
+      pushEnd(m, push);
+      ended.unshift({ value: firstTrackingValue + i, begin: push.begin, finish: push.finish, acquires });
+      if (i > 250) {
+        m.k.now = push.finish;
+        channelUpdateProgressAll(m, 0);
+      }
+      expect(channelRecentPushes(m, 0, 1000)).toMatchObject(ended.slice(0, 255));
+    }
   });
 
   it('forgets what old pushes acquired', () => {
