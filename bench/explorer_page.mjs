@@ -6,7 +6,7 @@
  *
  * Prints one line of JSON. Nothing of it is a test: figures depend on the machine.
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +16,11 @@ import { launchBrowser } from '../scripts/browser.mjs';
 import { syntheticTrace } from './synthetic_trace.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
+const MAKE = '--make';
+if (process.argv[2] === MAKE) {
+  saveTrace(process.argv[3], syntheticTrace(Number(process.argv[4])));
+  process.exit();
+}
 const rows = Number(process.argv[2] ?? 10_000_000);
 /** Pixels that the pointer goes in a frame while it drags, and for how long, ms. */
 const PIXELS = 4;
@@ -23,7 +28,11 @@ const PAN_MS = 4000;
 
 const folder = mkdtempSync(join(tmpdir(), 'uvmlab-page-'));
 const path = join(folder, 'long.parquet');
-saveTrace(path, syntheticTrace(rows));
+// By a process of its own: this one would collect gigabytes while the server is timed.
+const made = spawnSync(process.execPath, [fileURLToPath(import.meta.url), MAKE, path, String(rows)], {
+  stdio: 'inherit',
+});
+if (made.status !== 0) throw new Error('the trace could not be made');
 const browser = await launchBrowser();
 const page = await browser.newPage({ viewport: { width: 1280, height: 720 } });
 
