@@ -192,8 +192,8 @@ export function hostAddChannel(
 }
 
 /**
- * Makes room for the entry of a push, as far as the ring can grow. Before it is whole nothing has gone round, so entries
- * stay where they are.
+ * Makes room for the entry of a push, as far as the ring can grow. Before it is whole nothing has gone round, so
+ * entries stay where they are.
  */
 function growRing(channel: HostChannel, value: number): void {
   const old = channel.ring;
