@@ -56,9 +56,13 @@ describe('an export of Nsight Systems', () => {
     expect(rowsOf(trace)).toEqual([
       `0-NaN cpuFault cpu ${first.name} ${start} -1 -1`,
       `100-NaN gpuFault gpu0 read ${first.name} ${start} -1 1`,
-      `100-NaN gpuFault gpu0 write ${first.name} ${start + 4096} -1 1`,
+      `100-NaN gpuFault gpu0 write ${first.name} ${start + 4096} -1 2`,
       `110-140 migration cpu gpu0 coherence ${first.name} ${start} 65536 -1`,
+      '160-NaN replay gpu0 -1 -1 1',
+      '160-NaN replay gpu0 -1 -1 2',
       `300-NaN gpuFault gpu1 atomic ${second.name} ${other} -1 1`,
+      '360-NaN replay gpu1 -1 -1 1',
+      '460-NaN replay gpu0 -1 -1 3',
       `600-620 migration gpu0 gpu1 user ${second.name} ${other} 8192 -1`,
       `800-NaN cpuFault cpu ${first.name} ${start + 4096} -1 -1`,
       `850-890 migration gpu0 cpu prefetch ${first.name} ${start + 4096} 4096 -1`,
@@ -69,7 +73,58 @@ describe('an export of Nsight Systems', () => {
       processors: [{ word: 'cpu' }, { word: 'gpu0', name: 'A GPU' }, { word: 'gpu1', name: 'Another GPU' }],
       leftOut: { 'a GPU fault whose access is not known': 1 },
     });
-    expect(trace.info.notes.join('\n')).toContain('4 rows of GPU faults stand for 7 faults');
+    expect(trace.info.notes.join('\n')).toContain('Of each of the 4 batches of GPU faults');
+  });
+
+  it('has no cause of a migration between GPUs, and names the GPU copied to by the device', async () => {
+    const sql = FIXTURE.replace('0, 1, 1, 2, 1, NULL, 139638', '0, 1, NULL, NULL, NULL, NULL, 139638');
+    const rows = rowsOf(await open(made(sql.replace('1000000000000720, 0, 1, 7', '1000000000000720, 1, 1, 7'))));
+    expect(rows.find((row) => row.startsWith('600'))).toMatch(/^600-620 migration gpu0 gpu1 invalid /);
+    // The hand-written rows of copies say another process than those of faults.
+    expect((await open(fixture())).info.notes.join('\n')).toContain('The rows are of 2 processes');
+    const unnamed = await open(made(FIXTURE.replace('0, 1, 1, 2, 1, NULL, 139638', 'NULL, 1, 1, 2, 1, NULL, 139638')));
+    expect(unnamed.info.leftOut).toMatchObject({ 'a migration between GPUs that are not named': 1 });
+  });
+
+  it('puts rows into the managed allocations that it has, by address and time', async () => {
+    const address = 139637976727552n;
+    const megabyte = 1048576;
+    const table =
+      'CREATE TABLE CUDA_GPU_MEMORY_USAGE_EVENTS (start INTEGER, address INTEGER, bytes INTEGER, memKind INTEGER, ' +
+      'memoryOperationType INTEGER);\nINSERT INTO CUDA_GPU_MEMORY_USAGE_EVENTS VALUES ';
+    const usage = [
+      [1000000000000150n, address, megabyte, 4, 0],
+      [1000000000000160n, address + 8192n, 4096, 2, 0],
+      [1000000000000650n, address, megabyte, 4, 1],
+      [1000000000000660n, address + 4096n, 3 * megabyte, 6, 0],
+    ];
+    const { columns, info } = await open(made(FIXTURE + table + usage.map((row) => `(${row.join(', ')})`).join(', ')));
+    const hex = address.toString(16);
+    const block = (address - (address % 2097152n)).toString(16);
+    const within = Number(address % 2097152n);
+    const later = (address + 4096n).toString(16);
+    const strange = info.allocations.slice(2);
+    expect(info.allocations.slice(0, 2)).toEqual([
+      { name: hex, bytes: within + megabyte, kind: 'managed', address: block },
+      { name: later, bytes: within + 4096 + 3 * megabyte, kind: 'managed', address: block },
+    ]);
+    // The first fault of the CPU came before any allocation, and the second GPU's memory is nobody's.
+    expect(strange.map(({ bytes }) => bytes)).toEqual([2 * megabyte, 2 * megabyte]);
+    expect(rowsOf({ columns, info }).map((row) => row.split(' ').slice(-4).join(' '))).toEqual([
+      `${strange[0].name} ${within} -1 -1`,
+      `${hex} ${within} -1 1`,
+      `${hex} ${within + 4096} -1 2`,
+      `${hex} ${within} 65536 -1`,
+      'gpu0 -1 -1 1',
+      'gpu0 -1 -1 2',
+      `${strange[1].name} ${139638000000000 % 2097152} -1 1`,
+      'gpu1 -1 -1 1',
+      'gpu0 -1 -1 3',
+      `${strange[1].name} ${139638000000000 % 2097152} 8192 -1`,
+      `${later} ${within + 4096} -1 -1`,
+      `${later} ${within + 4096} 4096 -1`,
+    ]);
+    expect(info.notes.join('\n')).toContain('3 rows are at addresses without a managed allocation');
   });
 
   it('is the same by either reader', async () => {

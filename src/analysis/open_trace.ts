@@ -219,16 +219,19 @@ export async function openTrace(path: string, options: OpenTraceOptions = {}): P
     checkName(path, trace.info.name, options);
     return trace;
   }
+  const { machine } = options;
+  const which = {
+    ...{ uvmlab: packageVersion(), machines: machines().known },
+    ...(machine === undefined ? {} : { machine }),
+  };
   if (path.endsWith(RECORDING_SUFFIX)) {
-    const { machine } = options;
-    const which = machine === undefined ? {} : { machine };
-    const trace = await createRecordingTrace(path, { uvmlab: packageVersion(), machines: machines().known, ...which });
+    const trace = await createRecordingTrace(path, which);
     checkName(path, trace.info.name, options);
     return trace;
   }
   if (path.endsWith(NSYS_SUFFIX)) {
     const { importNsys } = await import('../trace/import/nsys.ts');
-    const trace = await importNsys(path, { uvmlab: packageVersion() });
+    const trace = await importNsys(path, which);
     checkName(path, trace.info.name, options);
     return trace;
   }

@@ -3,7 +3,7 @@
  * goes through `esc`.
  */
 import type { Advice, AllocationReport, CostedFlow } from '../analysis/report/report_types.ts';
-import type { TraceInfo } from '../trace/store/trace_info.ts';
+import { hasAllFaults, type TraceInfo } from '../trace/store/trace_info.ts';
 import { batchChart, type CostBar, costChart, esc, type GainScale, gainChart, timelineChart } from './report_charts.ts';
 import { PAGE_STYLE } from './report_page_style.ts';
 import {
@@ -221,10 +221,11 @@ function batches({ full, info }: ShownReport): string {
     batchReason(b),
   ]);
   const heads = ['batch', 'first row', 'at', 'faults', 'took', 'allocation', 'by'];
+  const chart = hasAllFaults(report.source) ? figure(batchChart(report.batches), 'Sizes of batches') : '';
   return section(
     'batches',
     'Batches of GPU faults',
-    `<ul>${lines.join('')}</ul>${figure(batchChart(report.batches), 'Sizes of batches')}` +
+    `<ul>${lines.join('')}</ul>${chart}` +
       (rows.length === 0 ? '' : table('The slowest batches', heads, 'lrrrrll', rows)),
   );
 }

@@ -1,7 +1,7 @@
 /** What a report says in sentences, for the terminal and for the page: what cost most, why, what to change. */
 import type { FullReport } from '../analysis/report/full_report.ts';
 import type { Advice, AllocationReport, Prediction, SlowBatch, SlowCpuFault } from '../analysis/report/report_types.ts';
-import type { TraceInfo } from '../trace/store/trace_info.ts';
+import { hasAllFaults, type TraceInfo } from '../trace/store/trace_info.ts';
 import { bytes, count, counted, duration, percent } from './text.ts';
 
 /** A text of another program, without what a terminal would obey or what turns the direction of writing. */
@@ -114,7 +114,7 @@ export function intervalText({ error, source }: FullReport['modelError']): strin
 /** Shares above which a cause is worth a word. */
 const MUCH = 1 / 3;
 
-function gpuWhy(a: AllocationReport): string[] {
+function gpuWhy(a: AllocationReport, isWhole: boolean): string[] {
   if (a.gpuFaults === 0) {
     if (a.faultsToGpu === 0) return [];
     return [
@@ -128,7 +128,8 @@ function gpuWhy(a: AllocationReport): string[] {
   if (a.duplicates >= a.gpuFaults * MUCH) {
     facts.push(`${percent(a.duplicates / a.gpuFaults)} of the faults repeat a page of their batch`);
   }
-  const what = `${counted(a.gpuFaults, 'GPU fault')} in ${counted(a.batches, 'batch', 'batches')}`;
+  const batches = counted(a.batches, 'batch', 'batches');
+  const what = isWhole ? `${counted(a.gpuFaults, 'GPU fault')} in ${batches}` : `${batches} of GPU faults`;
   return [`${what}, ${duration(a.gpuMicroseconds)}${facts.length === 0 ? '' : `: ${facts.join(', ')}`}`];
 }
 
@@ -155,9 +156,10 @@ function sharedWhy(a: AllocationReport): string[] {
   return out;
 }
 
-/** Why an allocation cost what it did, the most costly part first. */
-export function whyText(a: AllocationReport): string {
-  const parts = a.cpuMicroseconds > a.gpuMicroseconds ? [cpuWhy(a), gpuWhy(a)] : [gpuWhy(a), cpuWhy(a)];
+/** Why an allocation cost what it did, the most costly part first. `isWhole`: the trace has all faults. */
+export function whyText(a: AllocationReport, isWhole: boolean): string {
+  const parts =
+    a.cpuMicroseconds > a.gpuMicroseconds ? [cpuWhy(a), gpuWhy(a, isWhole)] : [gpuWhy(a, isWhole), cpuWhy(a)];
   return [...parts.flat(), ...sharedWhy(a)].join('; ') || 'nothing but mappings';
 }
 
@@ -200,7 +202,7 @@ export function headlines(full: FullReport, info: TraceInfo): Headline[] {
         `${allocationLabel(info, top.name)}${size}: about ${share} that managed memory cost, ` +
         `in a trace of ${duration(report.durationMicroseconds)}`,
     },
-    { label: 'Why', text: whyText(top) },
+    { label: 'Why', text: whyText(top, hasAllFaults(report.source)) },
     { label: 'Change', text: changeText(full, info, top.name) },
   ];
 }

@@ -3,7 +3,7 @@ import type { FullReport } from '../analysis/report/full_report.ts';
 import type { AllocationReport, CostedFlow } from '../analysis/report/report_types.ts';
 import { RECORDED_EVENTS } from '../device/abi/events.ts';
 import type { RecordingSurvey } from '../trace/recording_ranges.ts';
-import type { TraceInfo } from '../trace/store/trace_info.ts';
+import { hasAllFaults, type TraceInfo } from '../trace/store/trace_info.ts';
 import {
   actionText,
   allocationLabel,
@@ -149,12 +149,14 @@ export function batchLines({ report }: FullReport): string[] {
   const { batches, faults, standStill } = report;
   if (batches.count === 0) return [];
   const gpuFaults = faults.filter(({ processor }) => processor !== 'cpu').reduce((sum, { count: n }) => sum + n, 0);
-  const lines = [
-    `${counted(batches.count, 'batch', 'batches')} of GPU faults: median ${count(batches.median)}, ` +
-      `90 % up to ${count(batches.p90)}, largest ${count(batches.max)}`,
-    `${counted(batches.duplicates, 'fault')} on a page that has one in its batch already: ` +
-      `${percent(batches.duplicates / gpuFaults)}`,
-  ];
+  const number = `${counted(batches.count, 'batch', 'batches')} of GPU faults`;
+  const lines = hasAllFaults(report.source)
+    ? [
+        `${number}: median ${count(batches.median)}, 90 % up to ${count(batches.p90)}, largest ${count(batches.max)}`,
+        `${counted(batches.duplicates, 'fault')} on a page that has one in its batch already: ` +
+          `${percent(batches.duplicates / gpuFaults)}`,
+      ]
+    : [`${number}, whose sizes are not known: the trace has one fault of each`];
   if (batches.replayed === 0) return lines;
   const repeated =
     batches.duplicates === 0

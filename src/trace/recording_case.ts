@@ -42,6 +42,12 @@ interface AllocationJson {
   bytes: number;
 }
 
+/** What tells a machine. */
+interface Named {
+  machine: string | null;
+  processors: readonly { word: string; name?: string | undefined }[];
+}
+
 /** The profile that fits one GPU of this name on its own. */
 const H200_PROFILE = 'h200-pcie5';
 
@@ -51,7 +57,7 @@ const H200_PROFILE = 'h200-pcie5';
  */
 export function machineOfRecording(
   path: string,
-  header: RecordingHeader,
+  header: Named,
   { machine, machines }: RecordingCaseOptions,
   notes: string[],
 ): string | null {
@@ -73,7 +79,7 @@ function validMachines(machines: KnownMachines | undefined): string {
   return machines === undefined ? '' : `; valid: ${choices(Object.keys(machines))}`;
 }
 
-function gpuNames({ processors }: RecordingHeader): string[] {
+function gpuNames({ processors }: Named): string[] {
   return processors.filter(({ word }) => word !== 'cpu').map(({ name }) => name ?? 'a GPU without a name');
 }
 

@@ -115,9 +115,13 @@ function recordingSeeds(folder: string): Uint8Array[] {
 /** Exports of Nsight Systems with pages of 512 bytes, so that few bytes are of no use. */
 function databaseSeeds(folder: string): Uint8Array[] {
   const sql = readFileSync(new URL('../fixtures/nsys-unified-memory.sql', import.meta.url), 'utf8');
+  const usage =
+    'CREATE TABLE CUDA_GPU_MEMORY_USAGE_EVENTS (start, address, bytes, memKind, memoryOperationType); ' +
+    'INSERT INTO CUDA_GPU_MEMORY_USAGE_EVENTS VALUES (1000000000000050, 139637976727552, 8192, 4, 0), ' +
+    '(1000000000000650, 139637976727552, 8192, 4, 1), (1000000000000660, 139637976723456, 65536, 6, 0);';
   const path = join(folder, 'seed.sqlite');
   const database = new sqlite.Database(path);
-  database.exec(`PRAGMA page_size = 512; ${sql}`);
+  database.exec(`PRAGMA page_size = 512; ${sql} ${usage}`);
   database.close();
   return [readFileSync(path)];
 }

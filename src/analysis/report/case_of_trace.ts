@@ -3,6 +3,7 @@ import type { CaseLine } from '../../trace/case_check.ts';
 import type { UvmEvent } from '../../trace/event.ts';
 import { CASE_EVENTS_MAX, differingParameters } from '../../trace/recording_case.ts';
 import { eventAt, type Trace } from '../../trace/store/trace_events.ts';
+import { hasAllFaults } from '../../trace/store/trace_info.ts';
 
 /** A scenario without steps, made of what a trace says about itself. */
 function frameOf({ info }: Trace, machine: string, notes: string[]): Record<string, unknown> {
@@ -30,6 +31,9 @@ export function caseOfTrace(
   const { info, columns } = trace;
   const { numbers } = columns.words.kind;
   const faults = [numbers.get('gpuFault') ?? -1, numbers.get('cpuFault') ?? -1];
+  if (!hasAllFaults(info.source)) {
+    return { ok: false, why: 'the trace has one fault of each batch alone, so its faults cannot be replayed' };
+  }
   const profile = machine ?? info.machine;
   if (profile === null) {
     return { ok: false, why: 'no machine profile belongs to the processors of the trace: name one with --machine' };

@@ -2,6 +2,7 @@
  * The report of a trace as data: what `uvmlab report --json` prints. Times are microseconds, sizes bytes; lists are in
  * the order of the first event, unless they say otherwise. What is estimated is said to be, here and in docs/report.md.
  */
+import type { TraceInfo } from '../../trace/store/trace_info.ts';
 
 /** Migrations or remote mappings of one cause in one direction. */
 export interface CostedFlow {
@@ -238,7 +239,7 @@ export interface TracingCost {
 
 export interface TraceReport {
   name: string;
-  source: string;
+  source: TraceInfo['source'];
   rows: number;
   /** Rows by kind. */
   kinds: Record<string, number>;

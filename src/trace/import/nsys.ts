@@ -1,28 +1,28 @@
 /**
  * Exports of Nsight Systems (`nsys export --type sqlite`) as traces, of which the unified memory is read: page faults
- * of CPU and GPUs, and migrations. Tables and columns are those of NVIDIA's documentation (docs/nsys.md says where, and
- * what it does not say).
+ * of CPU and GPUs, migrations and managed allocations. Tables and columns are those of NVIDIA's documentation; what
+ * they hold was compared with recordings of the same programs (docs/nsys.md).
  */
 import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
-import { PAGE_SIZE } from '../../base/units.ts';
-import { type MadeUpAllocation, madeUpOffset, makeUpAllocations } from '../recording_case.ts';
+import { PAGE_SIZE, PAGES_PER_BLOCK } from '../../base/units.ts';
+import type { KnownMachines } from '../../scenario/machine.ts';
+import { machineOfRecording, madeUpOffset, makeUpAllocations } from '../recording_case.ts';
+import { RecordingFileError } from '../recording_file.ts';
 import { createRangeNames, pageAddress } from '../recording_ranges.ts';
 import { addRow, createTraceColumns, type TraceColumns, wordNumber } from '../store/trace_columns.ts';
 import type { Trace } from '../store/trace_events.ts';
 import { TraceFileError } from '../store/trace_file_error.ts';
 import { emptyTraceInfo, type TraceInfo } from '../store/trace_info.ts';
 import type { ColumnKey } from '../store/trace_schema.ts';
+import { type NsysMeta, readMeta } from './nsys_meta.ts';
+import { createRangeSearch, MEMORY_USAGE, type NsysRange, RANGES_MAX, rangeBegin, readRanges } from './nsys_ranges.ts';
 import { openSqlite, quoted, type SqliteReader, type SqliteValue } from './sqlite_reader.ts';
 
 const NSYS_SUFFIX = '.sqlite';
 const CPU_FAULTS = 'CUDA_UM_CPU_PAGE_FAULT_EVENTS';
 const GPU_FAULTS = 'CUDA_UM_GPU_PAGE_FAULT_EVENTS';
 const MEMCPY = 'CUPTI_ACTIVITY_KIND_MEMCPY';
-const EXPORT_DATA = 'META_DATA_EXPORT';
-const VERSION_NAME = 'EXPORT_SCHEMA_VERSION';
-/** The schemas that the documentation describes: in 3.25 to 3.30 the columns that are read here are the same. */
-const KNOWN_VERSION = 3;
 const MAGIC = 'SQLite format 3\0';
 
 /** Columns that have to be there. */
@@ -36,29 +36,32 @@ const NEEDED = {
 const UNIFIED_HTOD = 11;
 const UNIFIED_DTOH = 12;
 const UNIFIED_DTOD = 13;
-/** CUpti_ActivityUnifiedMemoryMigrationCause by number. */
+const UNIFIED = [UNIFIED_HTOD, UNIFIED_DTOH, UNIFIED_DTOD];
+/** ENUM_CUDA_UNIF_MEM_MIGRATION by number. */
 const CAUSES = ['invalid', 'user', 'coherence', 'prefetch', 'eviction', 'accessCounters'] as const;
-/** CUpti_ActivityUnifiedMemoryAccessType by number; 0 is unknown. */
+/** ENUM_CUDA_UNIF_MEM_ACCESS_TYPE by number; 0 is unknown. */
 const ACCESSES = ['', 'read', 'write', 'atomic', 'prefetch'] as const;
 
 const RECORD_WITH =
-  'record with nsys profile --trace=cuda --cuda-um-cpu-page-faults=true --cuda-um-gpu-page-faults=true, and export ' +
-  'with nsys export --type sqlite';
+  'record with nsys profile --trace=cuda --cuda-um-cpu-page-faults=true --cuda-um-gpu-page-faults=true ' +
+  '--cuda-memory-usage=true, and export with nsys export --type sqlite';
 
 /** What is gathered before addresses have places. */
 interface Gathering {
   path: string;
   columns: TraceColumns;
-  /** Page number and byte of each row. */
+  /** Page number and byte of each row; NaN for a row without a place. */
   pages: number[];
   bytes: number[];
   /** Time of the first row, which times count from. */
   zero: bigint | null;
   devices: Set<number>;
   leftOut: Record<string, number>;
-  /** GPU page faults that the rows stand for, and rows of them. */
+  /** Batches of GPU faults, and faults on the first pages of theirs. */
+  batches: number;
   faults: number;
-  groups: number;
+  /** Migrations between GPUs, which have no cause. */
+  causeless: number;
 }
 
 function fail(g: { path: string }, table: string, what: string): never {
@@ -91,17 +94,31 @@ function whole(g: Gathering, table: string, row: Record<string, SqliteValue>, co
 const PAGE = BigInt(PAGE_SIZE);
 const ADDRESSES = 1n << 64n;
 
-/** A new row at a time and an address. */
-function add(g: Gathering, table: string, row: Record<string, SqliteValue>, addressColumn: string): number {
+/** A new row at a time and an address, or without a place. */
+function add(
+  g: Gathering,
+  table: string,
+  row: Record<string, SqliteValue>,
+  addressColumn: string | null,
+  timeColumn = 'start',
+): number {
   const { columns } = g;
-  const start = wide(g, table, row, 'start');
-  g.zero ??= start;
-  const address = ((wide(g, table, row, addressColumn) % ADDRESSES) + ADDRESSES) % ADDRESSES;
+  const time = wide(g, table, row, timeColumn);
+  g.zero ??= time;
+  const given = addressColumn === null ? null : wide(g, table, row, addressColumn);
   const at = addRow(columns);
-  columns.arrays.time[at] = Number(start - g.zero);
-  g.pages.push(Number(address / PAGE));
-  g.bytes.push(Number(address % PAGE));
+  columns.arrays.time[at] = Number(time - g.zero);
+  const address = given === null ? null : ((given % ADDRESSES) + ADDRESSES) % ADDRESSES;
+  g.pages.push(address === null ? Number.NaN : Number(address / PAGE));
+  g.bytes.push(address === null ? 0 : Number(address % PAGE));
   return at;
+}
+
+/** Nanoseconds from `start` to `end`. */
+function lengthOf(g: Gathering, table: string, row: Record<string, SqliteValue>): number {
+  const length = Number(wide(g, table, row, 'end') - wide(g, table, row, 'start'));
+  if (length < 0) fail(g, table, `end: ${shown(row['end'])}; expected a time not before the start`);
+  return length;
 }
 
 function word(g: Gathering, key: ColumnKey, row: number, text: string): void {
@@ -129,54 +146,57 @@ function readCpuFaults(g: Gathering, database: SqliteReader): void {
   }
 }
 
-/** Numbers of groups that began at one moment on one GPU: what was serviced together, as far as an export tells. */
+/**
+ * A row is a batch: it has the batch's first page, how many of its faults were on that page, the GPU's time of the
+ * first fault, and the GPU's time of the replay that ended it.
+ */
 function readGpuFaults(g: Gathering, database: SqliteReader): void {
-  const last = new Map<number, { start: bigint; batch: number }>();
+  const batchesOf = new Map<number, number>();
   for (const row of database.rows(selectFrom(GPU_FAULTS, NEEDED[GPU_FAULTS]))) {
     const access = ACCESSES[whole(g, GPU_FAULTS, row, 'faultAccessType')] ?? '';
     const device = whole(g, GPU_FAULTS, row, 'deviceId');
-    const start = wide(g, GPU_FAULTS, row, 'start');
+    const batch = (batchesOf.get(device) ?? 0) + 1;
+    batchesOf.set(device, batch);
+    g.batches++;
     g.faults += whole(g, GPU_FAULTS, row, 'numberOfPageFaults');
-    g.groups++;
-    if (access === '') {
-      leave(g, 'a GPU fault whose access is not known');
-      continue;
+    lengthOf(g, GPU_FAULTS, row);
+    const fault = access === '' ? null : add(g, GPU_FAULTS, row, 'address');
+    if (fault === null) leave(g, 'a GPU fault whose access is not known');
+    else {
+      word(g, 'kind', fault, 'gpuFault');
+      word(g, 'type', fault, 'invalid');
+      word(g, 'access', fault, access);
     }
-    const before = last.get(device);
-    const batch = before === undefined ? 1 : before.start === start ? before.batch : before.batch + 1;
-    last.set(device, { start, batch });
-    const at = add(g, GPU_FAULTS, row, 'address');
+    const replay = add(g, GPU_FAULTS, row, null, 'end');
+    word(g, 'kind', replay, 'replay');
     const { time, gpuTime, batch: batches } = g.columns.arrays;
-    word(g, 'kind', at, 'gpuFault');
-    word(g, 'src', at, gpu(g, device));
-    word(g, 'type', at, 'invalid');
-    word(g, 'access', at, access);
-    gpuTime[at] = time[at];
-    batches[at] = batch;
+    for (const at of fault === null ? [replay] : [fault, replay]) {
+      word(g, 'src', at, gpu(g, device));
+      gpuTime[at] = time[at];
+      batches[at] = batch;
+    }
   }
 }
 
-/** Ends of a migration by its kind; null where the export does not tell. */
+/** Ends of a migration by its kind, null where it is not told. Between GPUs the device is that which is copied to. */
 function endsOf(g: Gathering, row: Record<string, SqliteValue>): { src: string; dst: string } | null {
   const kind = whole(g, MEMCPY, row, 'copyKind');
   const device = gpu(g, whole(g, MEMCPY, row, 'deviceId'));
   if (kind === UNIFIED_HTOD) return { src: 'cpu', dst: device };
   if (kind === UNIFIED_DTOH) return { src: device, dst: 'cpu' };
-  const [from, to] = ['srcDeviceId', 'dstDeviceId'].map((column) => row[column]);
-  if (from === null || to === null || from === undefined || to === undefined) return null;
+  const named = (column: string): boolean => row[column] !== null && row[column] !== undefined;
+  if (!named('srcDeviceId')) return null;
   return {
     src: gpu(g, whole(g, MEMCPY, row, 'srcDeviceId')),
-    dst: gpu(g, whole(g, MEMCPY, row, 'dstDeviceId')),
+    dst: named('dstDeviceId') ? gpu(g, whole(g, MEMCPY, row, 'dstDeviceId')) : device,
   };
 }
 
 function readMigrations(g: Gathering, database: SqliteReader): void {
   const there = database.tables.get(MEMCPY) ?? [];
   const peers = ['srcDeviceId', 'dstDeviceId'].filter((column) => there.includes(column));
-  const kinds = [UNIFIED_HTOD, UNIFIED_DTOH, UNIFIED_DTOD].join(', ');
-  for (const row of database.rows(
-    selectFrom(MEMCPY, [...NEEDED[MEMCPY], ...peers], `WHERE "copyKind" IN (${kinds})`),
-  )) {
+  const where = `WHERE "copyKind" IN (${UNIFIED.join(', ')})`;
+  for (const row of database.rows(selectFrom(MEMCPY, [...NEEDED[MEMCPY], ...peers], where))) {
     if (row['virtualAddress'] === null) {
       leave(g, 'a migration without an address');
       continue;
@@ -188,15 +208,15 @@ function readMigrations(g: Gathering, database: SqliteReader): void {
     }
     const at = add(g, MEMCPY, row, 'virtualAddress');
     const { time, timeEnd, gpuTime, gpuTimeEnd, bytes } = g.columns.arrays;
-    const cause = row['migrationCause'] === null ? 0 : whole(g, MEMCPY, row, 'migrationCause');
+    const isCauseless = row['migrationCause'] === null;
+    const cause = isCauseless ? 0 : whole(g, MEMCPY, row, 'migrationCause');
+    if (isCauseless) g.causeless++;
     word(g, 'kind', at, 'migration');
     word(g, 'src', at, ends.src);
     word(g, 'dst', at, ends.dst);
     word(g, 'cause', at, CAUSES[cause] ?? CAUSES[0]);
     bytes[at] = whole(g, MEMCPY, row, 'bytes');
-    const length = Number(wide(g, MEMCPY, row, 'end') - wide(g, MEMCPY, row, 'start'));
-    if (length < 0) fail(g, MEMCPY, `end: ${shown(row['end'])}; expected a time not before the start`);
-    timeEnd[at] = time[at] + length;
+    timeEnd[at] = time[at] + lengthOf(g, MEMCPY, row);
     gpuTime[at] = time[at];
     gpuTimeEnd[at] = timeEnd[at];
   }
@@ -221,83 +241,87 @@ function checkColumns(path: string, database: SqliteReader): (keyof typeof NEEDE
   return present;
 }
 
-/** The version of the schema, and a note where it is not one that is known. */
-function versionNotes(database: SqliteReader): string[] {
-  const columns = database.tables.get(EXPORT_DATA) ?? [];
-  if (!columns.includes('name') || !columns.includes('value')) {
-    return [`The export does not tell the version of its schema (no table ${EXPORT_DATA}).`];
+/** Gives each row its place: in the allocations of the export, else in ranges of 2 MiB around what was touched. */
+function place(g: Gathering, ranges: readonly NsysRange[]): { allocations: TraceInfo['allocations']; lost: number } {
+  const { columns, pages, bytes } = g;
+  const { offset, time } = columns.arrays;
+  const nameFor = createRangeNames();
+  const names = new Map(ranges.map((range) => [range, nameFor(range.firstPage)]));
+  const search = createRangeSearch(ranges);
+  const found: (NsysRange | undefined)[] = new Array(columns.count);
+  const lost: number[] = [];
+  for (let row = 0; row < columns.count; row++) {
+    if (Number.isNaN(pages[row])) continue;
+    found[row] = search(pages[row], BigInt(Math.round(time[row])) + (g.zero ?? 0n));
+    if (found[row] === undefined) lost.push(row);
   }
-  for (const { name, value } of database.rows(`SELECT "name", "value" FROM ${EXPORT_DATA}`)) {
-    if (name !== VERSION_NAME) continue;
-    const major = /^(\d+)(\.|$)/.exec(String(value));
-    if (major !== null && Number(major[1]) === KNOWN_VERSION) return [];
-    return [
-      `The schema of the export has version ${shown(value)}; the one that is known is ${KNOWN_VERSION}. ` +
-        'What is read has the columns that it needs; whether they mean the same is not known.',
-    ];
+  const { made, of } = makeUpAllocations(
+    lost.map((row) => pages[row]),
+    nameFor,
+  );
+  const isNamed = ranges.length + made.length > 1;
+  for (let row = 0; row < columns.count; row++) {
+    if (Number.isNaN(pages[row])) continue;
+    const range = found[row];
+    const allocation = range === undefined ? of(pages[row]) : null;
+    if (range !== undefined) offset[row] = (pages[row] - rangeBegin(range)) * PAGE_SIZE + bytes[row];
+    else if (allocation !== null) offset[row] = madeUpOffset(allocation, pages[row], bytes[row]);
+    if (isNamed) word(g, 'buffer', row, allocation?.name ?? (names.get(range as NsysRange) as string));
   }
-  return [`The export does not tell the version of its schema (no ${VERSION_NAME} in ${EXPORT_DATA}).`];
+  const of2MiB = (name: string, size: number, page: number): TraceInfo['allocations'][number] => ({
+    ...{ name, bytes: size, kind: 'managed', address: pageAddress(page) },
+  });
+  const known = ranges.map((range) =>
+    of2MiB(names.get(range) as string, (range.endPage - rangeBegin(range)) * PAGE_SIZE, rangeBegin(range)),
+  );
+  const others = made.map(({ name, bytes: size, block }) => of2MiB(name, size, block * PAGES_PER_BLOCK));
+  return { allocations: [...known, ...others], lost: lost.length };
 }
 
-/** Names of GPUs by their number, where the export has them. */
-function deviceNames(database: SqliteReader): Map<number, string> {
-  const names = new Map<number, string>();
-  const columns = database.tables.get('TARGET_INFO_GPU') ?? [];
-  if (!columns.includes('id') || !columns.includes('name')) return names;
-  for (const { id, name } of database.rows('SELECT "id", "name" FROM TARGET_INFO_GPU')) {
-    if ((typeof id === 'number' || typeof id === 'bigint') && typeof name === 'string') names.set(Number(id), name);
+/** How many processes the rows that are read are of; 0 where no column says it. */
+function countProcesses(database: SqliteReader): number {
+  const processes = new Set<string>();
+  for (const table of Object.keys(NEEDED)) {
+    if (!(database.tables.get(table) ?? []).includes('globalPid')) continue;
+    const where = table === MEMCPY ? `WHERE "copyKind" IN (${UNIFIED.join(', ')})` : '';
+    for (const { globalPid } of database.rows(`SELECT DISTINCT "globalPid" FROM ${table} ${where}`)) {
+      processes.add(String(globalPid));
+    }
   }
-  return names;
+  return processes.size;
 }
 
-/** Gives each row its place in ranges of 2 MiB around what was touched. */
-function place(g: Gathering): MadeUpAllocation[] {
-  const { made, of } = makeUpAllocations(g.pages, createRangeNames());
-  const { offset } = g.columns.arrays;
-  for (let row = 0; row < g.columns.count; row++) {
-    const allocation = of(g.pages[row]);
-    offset[row] = madeUpOffset(allocation, g.pages[row], g.bytes[row]);
-    if (made.length > 1) word(g, 'buffer', row, allocation.name);
+function notesOf(g: Gathering, database: SqliteReader, meta: NsysMeta, lost: number, known: boolean): string[] {
+  const notes = [...meta.notes];
+  if (!known) {
+    const why = database.tables.has(MEMORY_USAGE)
+      ? `The table ${MEMORY_USAGE} lacks columns, or has more than ${RANGES_MAX} managed allocations`
+      : `The export has no table ${MEMORY_USAGE}, so it tells no allocations`;
+    notes.push(`${why}: ranges of 2 MiB around what was touched stand for them.`);
+  } else if (lost > 0) {
+    notes.push(`${lost} rows are at addresses without a managed allocation; ranges of 2 MiB around them stand for it.`);
   }
-  return made;
-}
-
-function infoOf(g: Gathering, database: SqliteReader, made: readonly MadeUpAllocation[], uvmlab: string): TraceInfo {
-  const names = deviceNames(database);
-  const gpus = [...g.devices]
-    .sort((a, b) => a - b)
-    .map((device) => {
-      const name = names.get(device);
-      return { word: `gpu${device}`, ...(name === undefined ? {} : { name }) };
-    });
-  const notes = [
-    ...versionNotes(database),
-    'An export tells no allocations: ranges of 2 MiB around what was touched stand for them.',
-    'It tells no replays, no type of a fault and no access of the CPU; its batches are faults that began at one time.',
-  ];
-  if (g.groups > 0) {
-    notes.push(`${g.groups} rows of GPU faults stand for ${g.faults} faults: those on one page are one row.`);
+  if (g.batches > 0) {
+    notes.push(
+      `Of each of the ${g.batches} batches of GPU faults an export has the first page alone, on which ${g.faults} of ` +
+        'the faults were: how many faults there were in all, and on which pages, it does not tell.',
+    );
+  }
+  notes.push('An export tells no type of a fault, no access of the CPU, no thrashing and no remote mappings.');
+  if (g.causeless > 0) notes.push(`${g.causeless} migrations, as all those between GPUs, have no cause in an export.`);
+  const processes = countProcesses(database);
+  if (processes > 1) {
+    notes.push(
+      `The rows are of ${processes} processes, which are not told apart: one address may be memory of several.`,
+    );
   }
   for (const table of Object.keys(NEEDED)) {
     if (!database.tables.has(table)) notes.push(`The export has no table ${table}: ${RECORD_WITH}.`);
   }
-  return {
-    ...emptyTraceInfo(basename(g.path, NSYS_SUFFIX), 'nsys', uvmlab),
-    processors: [{ word: 'cpu' }, ...gpus],
-    allocations: made.map(({ name, bytes, block }) => ({
-      name,
-      bytes,
-      kind: 'managed' as const,
-      address: pageAddress(block * 512),
-    })),
-    hasBuffers: made.length > 1,
-    clock: 'nsys',
-    leftOut: g.leftOut,
-    notes,
-  };
+  return notes;
 }
 
-/** Puts the rows of three tables into one order of time; those at one time stay as they are. */
+/** Puts the rows of three tables into one order of time, from 0 on; those at one time stay as they are. */
 function inOrder(g: Gathering): void {
   const { arrays, count } = g.columns;
   const times = arrays.time;
@@ -313,6 +337,7 @@ function inOrder(g: Gathering): void {
   g.pages = Array.from(order, (row) => pages[row]);
   g.bytes = Array.from(order, (row) => bytes[row]);
   if (least === 0) return;
+  g.zero = (g.zero ?? 0n) + BigInt(least);
   for (const key of ['time', 'timeEnd', 'gpuTime', 'gpuTimeEnd'] as const) {
     for (let i = 0; i < count; i++) arrays[key][i] -= least;
   }
@@ -337,11 +362,64 @@ function checkFile(path: string): void {
   if (head.toString('latin1') !== MAGIC) throw new TraceFileError(`${path}: byte 0: this is no SQLite database`);
 }
 
+/** The processors by name: GPUs have the numbers that the program's CUDA gave them. */
+function processorsOf(g: Gathering, meta: NsysMeta): TraceInfo['processors'] {
+  const gpus = [...g.devices].sort((a, b) => a - b);
+  return [
+    { word: 'cpu' },
+    ...gpus.map((device) => {
+      const name = meta.gpuNames.get(device);
+      return { word: `gpu${device}`, ...(name === undefined ? {} : { name }) };
+    }),
+  ];
+}
+
+export interface ImportOptions {
+  /** The version of uvmlab that makes the trace. */
+  uvmlab: string;
+  /** The machine profile; that of the GPU's name where it is left out. */
+  machine?: string;
+  machines?: KnownMachines;
+  /** False passes Node's own reader by. */
+  builtIn?: boolean;
+}
+
+function traceOf(path: string, database: SqliteReader, options: ImportOptions): Trace {
+  const present = checkColumns(path, database);
+  const columns = createTraceColumns();
+  const g: Gathering = {
+    ...{ path, columns, pages: [], bytes: [], zero: null, devices: new Set<number>(), leftOut: {} },
+    ...{ batches: 0, faults: 0, causeless: 0 },
+  };
+  if (present.includes(CPU_FAULTS)) readCpuFaults(g, database);
+  if (present.includes(GPU_FAULTS)) readGpuFaults(g, database);
+  if (present.includes(MEMCPY)) readMigrations(g, database);
+  inOrder(g);
+  const ranges = readRanges(database);
+  const { allocations, lost } = place(g, ranges ?? []);
+  const meta = readMeta(database);
+  const notes = notesOf(g, database, meta, lost, ranges !== null);
+  const processors = processorsOf(g, meta);
+  const info: TraceInfo = {
+    ...emptyTraceInfo(basename(path, NSYS_SUFFIX), 'nsys', options.uvmlab),
+    driver: meta.driver,
+    machine: machineOfRecording(path, { machine: null, processors }, options, notes),
+    processors,
+    allocations,
+    hasBuffers: allocations.length > 1,
+    clock: 'nsys',
+    leftOut: g.leftOut,
+    notes,
+    command: meta.command,
+  };
+  return { info, columns };
+}
+
 /**
  * The unified memory of an export. Rejects with TraceFileError, which names the file and the table, for a file that is
  * no export, has none of the tables, or lacks columns.
  */
-export async function importNsys(path: string, options: { uvmlab: string; builtIn?: boolean }): Promise<Trace> {
+export async function importNsys(path: string, options: ImportOptions): Promise<Trace> {
   checkFile(path);
   let database: SqliteReader;
   try {
@@ -350,18 +428,10 @@ export async function importNsys(path: string, options: { uvmlab: string; builtI
     throw new TraceFileError(`${path}: ${(error as Error).message}`);
   }
   try {
-    const present = checkColumns(path, database);
-    const columns = createTraceColumns();
-    const empty = { pages: [], bytes: [], zero: null, devices: new Set<number>(), leftOut: {}, faults: 0, groups: 0 };
-    const g: Gathering = { path, columns, ...empty };
-    if (present.includes(CPU_FAULTS)) readCpuFaults(g, database);
-    if (present.includes(GPU_FAULTS)) readGpuFaults(g, database);
-    if (present.includes(MEMCPY)) readMigrations(g, database);
-    inOrder(g);
-    const made = place(g);
-    return { info: infoOf(g, database, made, options.uvmlab), columns };
+    return traceOf(path, database, options);
   } catch (error) {
     if (error instanceof TraceFileError) throw error;
+    if (error instanceof RecordingFileError) throw new TraceFileError(error.message);
     throw new TraceFileError(`${path}: ${(error as Error).message}`);
   } finally {
     database.close();

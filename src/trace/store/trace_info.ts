@@ -69,6 +69,11 @@ export const TRACE_INFO_SHAPE = z.looseObject({
 });
 export type TraceInfo = z.infer<typeof TRACE_INFO_SHAPE>;
 
+/** False where a trace has one fault of each batch alone (docs/nsys.md). */
+export function hasAllFaults(source: TraceInfo['source']): boolean {
+  return source !== 'nsys';
+}
+
 /** A trace of `name` of which nothing else is known. */
 export function emptyTraceInfo(name: string, source: TraceInfo['source'], uvmlab: string): TraceInfo {
   return {
