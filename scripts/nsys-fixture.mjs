@@ -68,6 +68,15 @@ const tables = /** @type {{ name: string }[]} */ (
 let sql = '-- Exported by Nsight Systems, as far as uvmlab reads it; made by scripts/nsys-fixture.mjs.\n';
 for (const name of WHOLE) if (tables.includes(name)) sql += tableText(name, database.all(`SELECT * FROM ${name}`));
 for (const [name, query] of Object.entries(PARTS)) sql += tableText(name, database.all(query));
+// Texts of CPU faults, without folders of the machine.
+const texts = `SELECT id, value FROM StringIds WHERE id IN (${['CpuInstruction', 'module', 'sourceFile']
+  .map((column) => `SELECT ${column} FROM CUDA_UM_CPU_PAGE_FAULT_EVENTS`)
+  .join(' UNION ')})`;
+const strings = /** @type {{ id: number, value: string }[]} */ (database.all(texts));
+sql += tableText(
+  'StringIds',
+  strings.map(({ id, value }) => ({ id, value: value.slice(value.lastIndexOf('/') + 1) })),
+);
 sql += tableText(
   'META_DATA_CAPTURE',
   command.map((value, i) => ({ name: i === 0 ? 'PROCESS_0:COMMAND' : `PROCESS_0:ARGUMENT_${i - 1}`, value })),

@@ -15,6 +15,7 @@ import type { UvmEvent } from '../src/trace/event.ts';
 import { importNsys } from '../src/trace/import/nsys.ts';
 import { logEvents } from '../src/trace/log_events.ts';
 import { eventAt, type Trace } from '../src/trace/store/trace_events.ts';
+import { captureCli } from './support/captured_cli.ts';
 
 type Batch = [gpu: string, page: string, begin: number, replay: number, faults: number, pages: number, onFirst: number];
 type Migration = [
@@ -35,6 +36,7 @@ interface Seen {
 const fixture = (name: string): string =>
   readFileSync(fileURLToPath(new URL(`./fixtures/${name}`, import.meta.url)), 'utf8');
 const machines = loadMachines();
+const cli = captureCli();
 let folder: string;
 
 beforeAll(() => {
@@ -143,6 +145,41 @@ describe('an export of a run', () => {
     });
     expect(info.notes.join('\n')).not.toContain('processes');
     expect(info.notes).toContain('Exported by Nsight Systems 2025.3.2.0, schema 3.20.3.');
+  });
+
+  it('says which code the CPU faulted in', async () => {
+    const { info } = await imported('sort');
+    expect(info.cpuFaultSites).toEqual([
+      {
+        allocation: '7fb3b3000000',
+        function: 'simd_binary_less_equal_f32',
+        module: '_multiarray_umath.cpython-312-x86_64-linux-gnu.so',
+        ...{ file: '', line: 0, faults: 48 },
+      },
+    ]);
+    // An instruction of code that was made while the program ran has no name.
+    const made = (await imported('two-gpus')).info.cpuFaultSites;
+    expect(made.map((site) => site.function)).toContain('');
+    expect(made.reduce((sum, { faults }) => sum + faults, 0)).toBe(48);
+  });
+
+  it('is reported with the code, and without sizes of batches and predictions', async () => {
+    await imported('sort');
+    const page = join(folder, 'sort.html');
+    expect(await cli.run('report', join(folder, 'sort.sqlite'), '--html', page)).toBe(0);
+    const html = readFileSync(page, 'utf8').replace(/\s+/g, ' ');
+    expect(await cli.run('report', join(folder, 'sort.sqlite'))).toBe(0);
+    const text = cli.out.replace(/\s+/g, ' ');
+    for (const part of [
+      '48 CPU faults brought 16 MiB back, 6.58 ms, all of them in simd_binary_less_equal_f32 (_multiarray_umath.',
+      '45 batches of GPU faults, whose sizes are not known: the trace has one fault of each',
+      'no prediction: the trace has one fault of each batch alone, so its faults cannot be replayed',
+    ]) {
+      expect(text).toContain(part);
+      expect(html).toContain(part);
+    }
+    expect(html).toContain('CPU faults by code');
+    expect(html).not.toContain('Sizes of batches');
   });
 
   it('has its managed allocations, by address', async () => {

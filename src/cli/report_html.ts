@@ -19,7 +19,7 @@ import {
   tracingText,
   unreliableText,
 } from './report_sentences.ts';
-import { ALLOCATION_COLUMNS, batchLines, factsOf, prefetchUnknown, type ShownReport } from './report_text.ts';
+import { ALLOCATION_COLUMNS, batchLines, factsOf, prefetchUnknown, type ShownReport, siteRows } from './report_text.ts';
 import { bytes, count, counted, duration } from './text.ts';
 
 /** Allocations in the table, and with a section of their own. */
@@ -146,7 +146,7 @@ function allocationDetail(a: AllocationReport, info: TraceInfo): string {
   const faults = a.faults.map(({ processor, access, count: its }) => `${processor} ${access} ${count(its)}`).join(', ');
   const facts: [string, string][] = [
     ['faults', faults || 'none'],
-    ['duplicates in their batch', count(a.duplicates)],
+    ['duplicates in their batch', hasAllFaults(info.source) ? count(a.duplicates) : 'not known'],
     ['refaults', sum(a.refaults)],
     [
       'changed sides more than once',
@@ -215,10 +215,10 @@ function batches({ full, info }: ShownReport): string {
     `${b.gpu}, batch ${count(b.batch)}`,
     count(b.row),
     duration(b.timeMicroseconds),
-    count(b.faults),
+    hasAllFaults(info.source) ? count(b.faults) : '-',
     duration(b.microseconds),
     allocationLabel(info, b.allocation),
-    batchReason(b),
+    batchReason(b, info),
   ]);
   const heads = ['batch', 'first row', 'at', 'faults', 'took', 'allocation', 'by'];
   const chart = hasAllFaults(report.source) ? figure(batchChart(report.batches), 'Sizes of batches') : '';
@@ -241,13 +241,16 @@ function cpuFaults({ full: { report }, info }: ShownReport): string {
     cpuFaultReason(f),
   ]);
   const { seen, count: all, microseconds } = report.cpuFaults;
+  const sites = siteRows(info);
   return section(
     'cpu-faults',
     'CPU faults',
     paragraph(
       `${count(seen)} of ${counted(all, 'CPU fault')} moved data: ${duration(microseconds)} to the end of their ` +
         'copies, summed up (estimate).',
-    ) + table('The slowest CPU faults', ['row', 'at', 'took', 'allocation', 'offset', 'by'], 'rrrlrl', rows),
+    ) +
+      (sites.length === 0 ? '' : table('CPU faults by code', ['faults', 'allocation', 'in'], 'rll', sites)) +
+      table('The slowest CPU faults', ['row', 'at', 'took', 'allocation', 'offset', 'by'], 'rrrlrl', rows),
   );
 }
 

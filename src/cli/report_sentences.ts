@@ -133,14 +133,15 @@ function gpuWhy(a: AllocationReport, isWhole: boolean): string[] {
   return [`${what}, ${duration(a.gpuMicroseconds)}${facts.length === 0 ? '' : `: ${facts.join(', ')}`}`];
 }
 
-function cpuWhy(a: AllocationReport): string[] {
+function cpuWhy(a: AllocationReport, site: CpuFaultSite | null): string[] {
   if (a.cpuFaults === 0) {
     if (a.faultsToCpu === 0) return [];
     return [`${bytes(a.faultsToCpu)} came back by faults that the trace does not have, ${duration(a.cpuMicroseconds)}`];
   }
   const moved = a.faultsToCpu > 0 ? ` brought ${bytes(a.faultsToCpu)} back` : ' moved nothing';
   const time = a.cpuMicroseconds > 0 ? `, ${duration(a.cpuMicroseconds)}` : '';
-  return [`${counted(a.cpuFaults, 'CPU fault')}${moved}${time}`];
+  const by = site === null ? '' : `, ${site.faults === a.cpuFaults ? 'all' : 'most'} of them in ${siteText(site)}`;
+  return [`${counted(a.cpuFaults, 'CPU fault')}${moved}${time}${by}`];
 }
 
 function sharedWhy(a: AllocationReport): string[] {
@@ -156,10 +157,34 @@ function sharedWhy(a: AllocationReport): string[] {
   return out;
 }
 
-/** Why an allocation cost what it did, the most costly part first. `isWhole`: the trace has all faults. */
-export function whyText(a: AllocationReport, isWhole: boolean): string {
-  const parts =
-    a.cpuMicroseconds > a.gpuMicroseconds ? [cpuWhy(a), gpuWhy(a, isWhole)] : [gpuWhy(a, isWhole), cpuWhy(a)];
+/** A file's name without its folders. */
+function baseName(path: string): string {
+  return path.slice(path.lastIndexOf('/') + 1);
+}
+
+type CpuFaultSite = TraceInfo['cpuFaultSites'][number];
+/** Characters of a function's name, which templates make long. */
+const FUNCTION_SHOWN = 60;
+
+/** Where in a program the CPU faulted, in a few words. */
+export function siteText(site: CpuFaultSite): string {
+  if (site.function === '') return 'code that is not known';
+  const name =
+    site.function.length <= FUNCTION_SHOWN ? site.function : `${site.function.slice(0, FUNCTION_SHOWN - 3)}...`;
+  const where = site.file !== '' ? `${baseName(site.file)}:${site.line}` : baseName(site.module);
+  return harmless(where === '' ? name : `${name} (${where})`);
+}
+
+/** The code that most of an allocation's CPU faults are of, where it is known. */
+function mainSite({ cpuFaultSites }: TraceInfo, { name, cpuFaults }: AllocationReport): CpuFaultSite | null {
+  const site = cpuFaultSites.find(({ allocation }) => allocation === name);
+  return site !== undefined && site.function !== '' && site.faults * 2 > cpuFaults ? site : null;
+}
+
+/** Why an allocation cost what it did, the most costly part first. */
+function whyText(a: AllocationReport, info: TraceInfo): string {
+  const parts = [gpuWhy(a, hasAllFaults(info.source)), cpuWhy(a, mainSite(info, a))];
+  if (a.cpuMicroseconds > a.gpuMicroseconds) parts.reverse();
   return [...parts.flat(), ...sharedWhy(a)].join('; ') || 'nothing but mappings';
 }
 
@@ -202,7 +227,7 @@ export function headlines(full: FullReport, info: TraceInfo): Headline[] {
         `${allocationLabel(info, top.name)}${size}: about ${share} that managed memory cost, ` +
         `in a trace of ${duration(report.durationMicroseconds)}`,
     },
-    { label: 'Why', text: whyText(top, hasAllFaults(report.source)) },
+    { label: 'Why', text: whyText(top, info) },
     { label: 'Change', text: changeText(full, info, top.name) },
   ];
 }
@@ -210,8 +235,8 @@ export function headlines(full: FullReport, info: TraceInfo): Headline[] {
 /** Parts of a time that are less than this share of it are not worth a word. */
 const LITTLE = 0.01;
 
-/** The parts of a slow batch's time, longest first. */
-export function batchReason(b: SlowBatch): string {
+/** The parts of a slow batch's time, longest first; what its pages say of them, where they are known. */
+export function batchReason(b: SlowBatch, { source }: TraceInfo): string {
   const wait = b.waitMicroseconds ?? 0;
   const rest = Math.max(0, b.microseconds - b.copyMicroseconds - wait);
   const facts = [
@@ -225,7 +250,7 @@ export function batchReason(b: SlowBatch): string {
   const parts: [number, string][] = [
     [b.copyMicroseconds, `copies of ${bytes(b.copiedBytes)}`],
     [wait, 'until the driver came to it'],
-    [rest, `other work: ${facts.join(', ')}`],
+    [rest, hasAllFaults(source) ? `other work: ${facts.join(', ')}` : 'other work'],
   ];
   return parts
     .filter(([time]) => time > b.microseconds * LITTLE)

@@ -14,6 +14,7 @@ import {
   headlines,
   intervalText,
   outcomeText,
+  siteText,
   tracingText,
   unreliableText,
 } from './report_sentences.ts';
@@ -174,6 +175,24 @@ export function batchLines({ report }: FullReport): string[] {
   return lines;
 }
 
+/** Places in code that are shown. */
+const SITES_SHOWN = 6;
+
+/** Code that the CPU's faults are of, where the trace tells it: faults, allocation, code. */
+export function siteRows(info: TraceInfo): string[][] {
+  return info.cpuFaultSites
+    .slice(0, SITES_SHOWN)
+    .map((site) => [count(site.faults), allocationLabel(info, site.allocation), siteText(site)]);
+}
+
+function sitesText({ info }: ShownReport, colors: Colors): string {
+  const rows = siteRows(info);
+  if (rows.length === 0) return '';
+  return (
+    title('CPU faults by code', colors) + table([heads(['faults', 'allocation', 'in'], colors), ...rows], 'rll', DEEP)
+  );
+}
+
 function faultsText({ full }: ShownReport, colors: Colors): string {
   const { faults, cpuFaults } = full.report;
   if (faults.length === 0) return '';
@@ -268,10 +287,10 @@ function slowText({ full: { report }, info }: ShownReport, colors: Colors): stri
       rows.push([
         `${harmless(b.gpu)} ${count(b.batch)}`,
         count(b.row),
-        count(b.faults),
+        hasAllFaults(info.source) ? count(b.faults) : '-',
         duration(b.microseconds),
         allocationLabel(info, b.allocation),
-        batchReason(b),
+        batchReason(b, info),
       ]);
     }
     text += title('slowest batches', colors) + table(rows, 'lrrrll', DEEP);
@@ -354,6 +373,7 @@ export function reportText(shown: ShownReport, colors: Colors): string {
     adviceText(shown, colors),
     eventsText(shown, colors),
     faultsText(shown, colors),
+    sitesText(shown, colors),
     flowsText('migrations', full.report.migrations, colors),
     flowsText('remote mappings', full.report.remoteMaps, colors),
     allocationsText(shown, colors),

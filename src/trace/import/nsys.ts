@@ -17,6 +17,7 @@ import { emptyTraceInfo, type TraceInfo } from '../store/trace_info.ts';
 import type { ColumnKey } from '../store/trace_schema.ts';
 import { type NsysMeta, readMeta } from './nsys_meta.ts';
 import { createRangeSearch, MEMORY_USAGE, type NsysRange, RANGES_MAX, rangeBegin, readRanges } from './nsys_ranges.ts';
+import { createSites, SITE_NONE, type Sites } from './nsys_sites.ts';
 import { openSqlite, quoted, type SqliteReader, type SqliteValue } from './sqlite_reader.ts';
 
 const NSYS_SUFFIX = '.sqlite';
@@ -53,6 +54,8 @@ interface Gathering {
   /** Page number and byte of each row; NaN for a row without a place. */
   pages: number[];
   bytes: number[];
+  /** Place in code of each row, by number. */
+  sites: number[];
   /** Time of the first row, which times count from. */
   zero: bigint | null;
   devices: Set<number>;
@@ -111,6 +114,7 @@ function add(
   const address = given === null ? null : ((given % ADDRESSES) + ADDRESSES) % ADDRESSES;
   g.pages.push(address === null ? Number.NaN : Number(address / PAGE));
   g.bytes.push(address === null ? 0 : Number(address % PAGE));
+  g.sites.push(SITE_NONE);
   return at;
 }
 
@@ -138,9 +142,10 @@ function gpu(g: Gathering, device: number): string {
   return `gpu${device}`;
 }
 
-function readCpuFaults(g: Gathering, database: SqliteReader): void {
-  for (const row of database.rows(selectFrom(CPU_FAULTS, NEEDED[CPU_FAULTS]))) {
+function readCpuFaults(g: Gathering, database: SqliteReader, sites: Sites): void {
+  for (const row of database.rows(selectFrom(CPU_FAULTS, [...NEEDED[CPU_FAULTS], ...sites.columns]))) {
     const at = add(g, CPU_FAULTS, row, 'address');
+    g.sites[at] = sites.of(row);
     word(g, 'kind', at, 'cpuFault');
     word(g, 'src', at, 'cpu');
   }
@@ -333,9 +338,10 @@ function inOrder(g: Gathering): void {
     const copy = values.slice(0, count);
     for (let i = 0; i < count; i++) values[i] = copy[order[i]];
   }
-  const { pages, bytes } = g;
+  const { pages, bytes, sites } = g;
   g.pages = Array.from(order, (row) => pages[row]);
   g.bytes = Array.from(order, (row) => bytes[row]);
+  g.sites = Array.from(order, (row) => sites[row]);
   if (least === 0) return;
   g.zero = (g.zero ?? 0n) + BigInt(least);
   for (const key of ['time', 'timeEnd', 'gpuTime', 'gpuTimeEnd'] as const) {
@@ -374,6 +380,15 @@ function processorsOf(g: Gathering, meta: NsysMeta): TraceInfo['processors'] {
   ];
 }
 
+/** Place in code and allocation of each CPU fault; `only` is the name where rows do not say it. */
+function* cpuFaultsOf({ columns, sites }: Gathering, only: string): Iterable<readonly [number, string]> {
+  const { kind, buffer } = columns.arrays;
+  const cpuFault = columns.words.kind.numbers.get('cpuFault') ?? -1;
+  for (let row = 0; row < columns.count; row++) {
+    if (kind[row] === cpuFault) yield [sites[row], columns.words.buffer.list[buffer[row]] || only];
+  }
+}
+
 export interface ImportOptions {
   /** The version of uvmlab that makes the trace. */
   uvmlab: string;
@@ -388,10 +403,11 @@ function traceOf(path: string, database: SqliteReader, options: ImportOptions): 
   const present = checkColumns(path, database);
   const columns = createTraceColumns();
   const g: Gathering = {
-    ...{ path, columns, pages: [], bytes: [], zero: null, devices: new Set<number>(), leftOut: {} },
+    ...{ path, columns, pages: [], bytes: [], sites: [], zero: null, devices: new Set<number>(), leftOut: {} },
     ...{ batches: 0, faults: 0, causeless: 0 },
   };
-  if (present.includes(CPU_FAULTS)) readCpuFaults(g, database);
+  const sites = createSites(database, database.tables.get(CPU_FAULTS) ?? []);
+  if (present.includes(CPU_FAULTS)) readCpuFaults(g, database, sites);
   if (present.includes(GPU_FAULTS)) readGpuFaults(g, database);
   if (present.includes(MEMCPY)) readMigrations(g, database);
   inOrder(g);
@@ -409,6 +425,7 @@ function traceOf(path: string, database: SqliteReader, options: ImportOptions): 
     hasBuffers: allocations.length > 1,
     clock: 'nsys',
     leftOut: g.leftOut,
+    cpuFaultSites: sites.counted(cpuFaultsOf(g, allocations[0]?.name ?? '')),
     notes,
     command: meta.command,
   };

@@ -61,6 +61,23 @@ export const TRACE_INFO_SHAPE = z.looseObject({
   leftOut: counts('counts of events left out'),
   /** Records of the copy routine (docs/copy-routine.md). */
   copies: z.array(z.record(z.string(), z.unknown())),
+  /**
+   * Code whose accesses of the CPU faulted, by allocation, most faults first, where a trace tells it: the function, its
+   * module, source file and line; '' and 0 for what is not known.
+   */
+  cpuFaultSites: z
+    .array(
+      z.looseObject({
+        allocation: text('an allocation'),
+        function: text('a function'),
+        module: text('a module'),
+        file: text('a file'),
+        line: whole,
+        faults: whole,
+      }),
+      { error: 'a list of places in code' },
+    )
+    .default(() => []),
   /** What a reader should know: what a recording cannot tell, how it began and ended. */
   notes: z.array(z.string()),
   /** Of a recording: the command line, and why it ended. */
@@ -97,6 +114,7 @@ export function emptyTraceInfo(name: string, source: TraceInfo['source'], uvmlab
     dropped: {},
     leftOut: {},
     copies: [],
+    cpuFaultSites: [],
     notes: [],
     command: null,
     ended: null,

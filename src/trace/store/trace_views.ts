@@ -326,6 +326,18 @@ export const INFO_TABLES: readonly TraceTable[] = [
     ],
   },
   {
+    name: 'cpu_fault_sites',
+    meaning: 'code whose accesses of the CPU faulted, by allocation, as far as the trace tells it',
+    columns: [
+      text('allocation', 'as `buffer` has it'),
+      text('function', 'null where it is not known'),
+      text('module', 'the same'),
+      text('file', 'the source file; null where it is not known'),
+      count('line', 'of the file; null where it is not known'),
+      { ...count('faults', 'how many'), type: 'whole' },
+    ],
+  },
+  {
     name: 'notes',
     meaning: 'what a reader should know',
     columns: [text('note', 'a sentence')],
