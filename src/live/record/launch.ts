@@ -1,6 +1,8 @@
 /**
  * Starting a program and attaching to it before it allocates managed memory: it, or the first of its descendants that
- * starts CUDA, is stopped as soon as it has opened the driver, attached to, and let go on.
+ * registers a GPU with the driver, is stopped as soon as it has, attached to, and let go on. CUDA registers GPUs when it
+ * starts, tens of milliseconds before a program can allocate. A process that only asks what there is (profilers do)
+ * has a VA space and never a GPU in it.
  */
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -79,6 +81,22 @@ export interface Attached {
 }
 
 const LOOK_MILLISECONDS = 1;
+/** The CPU's number in a table of processors. */
+const CPU_NUMBER = 0;
+
+/** Whether the process has a VA space with a GPU by now; false too when it has ended meanwhile. Does not stop it. */
+async function hasGpu(device: LinuxDevice, pid: number): Promise<boolean> {
+  let attachment: Attachment | null;
+  try {
+    attachment = await tryAttach(device, pid);
+  } catch (error) {
+    if (!processAlive(pid)) return false;
+    throw error;
+  }
+  if (attachment === null) return false;
+  await device.close(attachment.uvm);
+  return attachment.processors.some(({ number }) => number !== CPU_NUMBER);
+}
 
 /** Stops the process, and attaches to it if it has a VA space by now; null too when it has ended meanwhile. */
 async function stopAndAttach(device: LinuxDevice, pid: number): Promise<Attached | null> {
@@ -109,7 +127,7 @@ async function stopAndAttach(device: LinuxDevice, pid: number): Promise<Attached
 }
 
 /**
- * Waits until the program, or a descendant, has a VA space, and stops it there. Throws LaunchError when the program
+ * Waits until the program, or a descendant, has a VA space with a GPU, and stops it there. Throws LaunchError when the program
  * ends before that, AttachError when it may not be attached to.
  */
 export async function attachAtStart(device: LinuxDevice, program: Program): Promise<Attached> {
@@ -125,7 +143,7 @@ export async function attachAtStart(device: LinuxDevice, program: Program): Prom
       } catch {
         // It has ended, or runs as another user: attaching to it would be refused.
       }
-      if (open === 0) continue;
+      if (open === 0 || !(await hasGpu(device, pid))) continue;
       const attached = await stopAndAttach(device, pid);
       if (attached !== null) return attached;
     }
