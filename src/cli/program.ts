@@ -16,6 +16,7 @@ import { registerRecord } from './record.ts';
 import { registerReport } from './report.ts';
 import { registerReplay, registerRun } from './run.ts';
 import { registerServe } from './serve.ts';
+import { shippedHint } from './shipped.ts';
 import { registerTour } from './tour.ts';
 import { registerValidate } from './validate.ts';
 import { registerWhere } from './where.ts';
@@ -96,7 +97,7 @@ export async function runCli(args: readonly string[]): Promise<number> {
     // Whoever reads /dev/stdout may stop early, as `head` does.
     if (name === 'LineFileError' && message.includes('EPIPE')) return EXIT_OK;
     if (error instanceof UsageError || USER_ERRORS.includes(name)) {
-      process.stderr.write(`error: ${message}\n`);
+      process.stderr.write(`error: ${message}${shippedHint(message, args)}\n`);
       return EXIT_USAGE;
     }
     process.stderr.write(`internal error (a bug in uvmlab): ${stack ?? message}\n`);

@@ -1,7 +1,7 @@
 /**
  * Starting a program and attaching to it before it allocates managed memory: it, or the first of its descendants that
- * registers a GPU with the driver, is stopped as soon as it has, attached to, and let go on. CUDA registers GPUs when it
- * starts, tens of milliseconds before a program can allocate. A process that only asks what there is (profilers do)
+ * registers a GPU with the driver, is stopped as soon as it has, attached to, and let go on. CUDA registers GPUs when
+ * it starts, tens of milliseconds before a program can allocate. A process that only asks what there is (profilers do)
  * has a VA space and never a GPU in it.
  */
 import { spawn } from 'node:child_process';
@@ -127,8 +127,8 @@ async function stopAndAttach(device: LinuxDevice, pid: number): Promise<Attached
 }
 
 /**
- * Waits until the program, or a descendant, has a VA space with a GPU, and stops it there. Throws LaunchError when the program
- * ends before that, AttachError when it may not be attached to.
+ * Waits until the program, or a descendant, has a VA space with a GPU, and stops it there. Throws LaunchError when the
+ * program ends before that, AttachError when it may not be attached to.
  */
 export async function attachAtStart(device: LinuxDevice, program: Program): Promise<Attached> {
   let end: ProgramEnd | null = null;
