@@ -43,13 +43,13 @@ export const ABSENT: Readonly<Record<ColumnType, number>> = {
   text: 0,
 };
 
-const MAKERS = {
-  time: (n: number) => new Float64Array(n).fill(Number.NaN),
-  whole: (n: number) => new Float64Array(n).fill(-1),
-  count: (n: number) => new Int32Array(n).fill(-1),
-  word: (n: number) => new Uint16Array(n),
-  text: (n: number) => new Uint32Array(n),
-} as const;
+const ARRAYS = { time: Float64Array, whole: Float64Array, count: Int32Array, word: Uint16Array, text: Uint32Array };
+
+/** An array of rows with nothing in them. */
+function emptyRows(type: ColumnType, rows: number): Arrays[ColumnType] {
+  const array = new ARRAYS[type](rows);
+  return ABSENT[type] === 0 ? array : array.fill(ABSENT[type]);
+}
 
 export function createWords(limit: number): Words {
   return { list: [''], numbers: new Map([['', 0]]), limit };
@@ -72,17 +72,21 @@ export interface ColumnsOptions {
   capacity?: number;
   /** Only these, where not all are needed; the others stay empty arrays. */
   keys?: readonly ColumnKey[];
+  /** The caller writes every row that there is room for, in every column, before anyone reads. */
+  unwritten?: boolean;
 }
 
 /** No rows yet. */
-export function createTraceColumns({ pushes = false, capacity = 1024, keys }: ColumnsOptions = {}): TraceColumns {
+export function createTraceColumns(options: ColumnsOptions = {}): TraceColumns {
+  const { pushes = false, capacity = 1024, keys, unwritten = false } = options;
   const all = columnKeys(pushes);
   const loaded = new Set(keys === undefined ? all : all.filter((key) => keys.includes(key)));
   const arrays: Record<string, unknown> = {};
   const words: Record<string, Words> = {};
   for (const key of Object.keys(TRACE_COLUMNS) as ColumnKey[]) {
     const { type } = TRACE_COLUMNS[key];
-    arrays[key] = MAKERS[type](loaded.has(key) ? capacity : 0);
+    const rows = loaded.has(key) ? capacity : 0;
+    arrays[key] = unwritten ? new ARRAYS[type](rows) : emptyRows(type, rows);
     words[key] = createWords(type === 'word' ? 2 ** 16 : 2 ** 32);
   }
   return {
@@ -101,7 +105,7 @@ export function reserveRows(columns: TraceColumns, rows: number): void {
   const capacity = Math.max(rows, columns.capacity * 2);
   const arrays = columns.arrays as Record<ColumnKey, Float64Array | Int32Array | Uint16Array | Uint32Array>;
   for (const key of columns.loaded) {
-    const grown = MAKERS[TRACE_COLUMNS[key].type](capacity);
+    const grown = emptyRows(TRACE_COLUMNS[key].type, capacity);
     grown.set(arrays[key]);
     arrays[key] = grown;
   }

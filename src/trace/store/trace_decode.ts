@@ -10,7 +10,7 @@ import { ACCESS_WORDS, EVENT_KINDS } from '../event.ts';
 import { readChunk } from './parquet_chunk.ts';
 import { FOOTER_TAIL_BYTES, MAGIC_BYTES, PARQUET_MAGIC, readFooter, type TraceFooter } from './parquet_footer.ts';
 import { MalformedError } from './parquet_thrift.ts';
-import { createTraceColumns, type TraceColumns } from './trace_columns.ts';
+import { ABSENT, createTraceColumns, type TraceColumns } from './trace_columns.ts';
 import { PUSH_KIND, type Trace } from './trace_events.ts';
 import { TraceFileError } from './trace_file_error.ts';
 import { canBeWritten, TRACE_INFO_SHAPE, type TraceInfo } from './trace_info.ts';
@@ -201,12 +201,21 @@ export function decodeTrace(source: TraceBytes, { keys }: ReadTraceOptions = {})
   return withPlace(source.path, () => {
     const found = findFooter(source);
     const { rows, pushes, groups } = found.footer;
-    const columns = createTraceColumns({ pushes, capacity: rows, ...(keys === undefined ? {} : { keys }) });
+    const columns = createTraceColumns({
+      pushes,
+      capacity: rows,
+      unwritten: true,
+      ...(keys === undefined ? {} : { keys }),
+    });
     const wanted = columnKeys(pushes).filter((key) => columns.loaded.has(key));
     for (const { rows: count, chunks } of groups) {
       for (const key of wanted) {
         const place = chunks.get(key);
-        if (place === undefined || count === 0) continue;
+        if (count === 0) continue;
+        if (place === undefined) {
+          columns.arrays[key].fill(ABSENT[TRACE_COLUMNS[key].type], columns.count, columns.count + count);
+          continue;
+        }
         const known = columns.words[key].list.length;
         readChunk(columns, key, place, source.read(place.offset, place.bytes), columns.count, count);
         checkWords(columns, key, known, place.offset);
