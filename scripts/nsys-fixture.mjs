@@ -38,6 +38,7 @@ const WHOLE = [
   'ENUM_CUDA_MEM_KIND',
 ];
 const PARTS = {
+  CUPTI_ACTIVITY_KIND_KERNEL: 'SELECT start, "end", deviceId, shortName FROM CUPTI_ACTIVITY_KIND_KERNEL',
   TARGET_INFO_GPU: 'SELECT id, name FROM TARGET_INFO_GPU',
   TARGET_INFO_SYSTEM_ENV: "SELECT name, value FROM TARGET_INFO_SYSTEM_ENV WHERE name = 'NvDriverVersion'",
   META_DATA_EXPORT:
@@ -68,10 +69,10 @@ const tables = /** @type {{ name: string }[]} */ (
 let sql = '-- Exported by Nsight Systems, as far as uvmlab reads it; made by scripts/nsys-fixture.mjs.\n';
 for (const name of WHOLE) if (tables.includes(name)) sql += tableText(name, database.all(`SELECT * FROM ${name}`));
 for (const [name, query] of Object.entries(PARTS)) sql += tableText(name, database.all(query));
-// Texts of CPU faults, without folders of the machine.
+// Texts of CPU faults and kernels, without folders of the machine.
 const texts = `SELECT id, value FROM StringIds WHERE id IN (${['CpuInstruction', 'module', 'sourceFile']
   .map((column) => `SELECT ${column} FROM CUDA_UM_CPU_PAGE_FAULT_EVENTS`)
-  .join(' UNION ')})`;
+  .join(' UNION ')} UNION SELECT shortName FROM CUPTI_ACTIVITY_KIND_KERNEL)`;
 const strings = /** @type {{ id: number, value: string }[]} */ (database.all(texts));
 sql += tableText(
   'StringIds',

@@ -163,6 +163,25 @@ describe('an export of a run', () => {
     expect(made.reduce((sum, { faults }) => sum + faults, 0)).toBe(48);
   });
 
+  it('says in which kernels the GPU faulted', async () => {
+    const shortOf = ({ info }: Trace): unknown[] =>
+      info.gpuFaultKernels.map(({ gpu, kernel, launches, batches, allocation }) => [
+        ...[gpu, kernel, launches, batches, allocation],
+      ]);
+    expect(shortOf(await imported('two-gpus'))).toEqual([
+      ['gpu0', 'touch', 2, 30, '7f3644000000'],
+      ['gpu1', 'touch', 1, 24, '7f3644000000'],
+      ['gpu0', 'touch', 1, 12, '7f3644800000'],
+    ]);
+    expect(shortOf(await imported('sort'))).toEqual([
+      ['gpu0', 'cupy_copy__float32_float32', 1, 17, '7fb3b3000000'],
+      ['gpu0', 'DeviceRadixSortOnesweepKernel', 1, 16, '7fb3a8000000'],
+      // A copy of CUDA's into memory that nobody had touched, and a memset.
+      ['gpu0', '', 0, 9, '7fb3b2000000'],
+      ['gpu0', '', 0, 3, '7fb3a8000000'],
+    ]);
+  });
+
   it('is reported with the code, and without sizes of batches and predictions', async () => {
     await imported('sort');
     const page = join(folder, 'sort.html');
@@ -173,12 +192,14 @@ describe('an export of a run', () => {
     for (const part of [
       '48 CPU faults brought 16 MiB back, 6.58 ms, all of them in simd_binary_less_equal_f32 (_multiarray_umath.',
       '45 batches of GPU faults, whose sizes are not known: the trace has one fault of each',
+      '17 batches of GPU faults, 2.77 ms, all of them in cupy_copy__float32_float32',
       'no prediction: the trace has one fault of each batch alone, so its faults cannot be replayed',
     ]) {
       expect(text).toContain(part);
       expect(html).toContain(part);
     }
     expect(html).toContain('CPU faults by code');
+    expect(html).toContain('Batches by kernel');
     expect(html).not.toContain('Sizes of batches');
   });
 

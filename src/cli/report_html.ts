@@ -19,7 +19,16 @@ import {
   tracingText,
   unreliableText,
 } from './report_sentences.ts';
-import { ALLOCATION_COLUMNS, batchLines, factsOf, prefetchUnknown, type ShownReport, siteRows } from './report_text.ts';
+import {
+  ALLOCATION_COLUMNS,
+  batchLines,
+  factsOf,
+  KERNEL_HEADS,
+  kernelRows,
+  prefetchUnknown,
+  type ShownReport,
+  siteRows,
+} from './report_text.ts';
 import { bytes, count, counted, duration } from './text.ts';
 
 /** Allocations in the table, and with a section of their own. */
@@ -221,11 +230,13 @@ function batches({ full, info }: ShownReport): string {
     batchReason(b, info),
   ]);
   const heads = ['batch', 'first row', 'at', 'faults', 'took', 'allocation', 'by'];
+  const kernels = kernelRows(info);
   const chart = hasAllFaults(report.source) ? figure(batchChart(report.batches), 'Sizes of batches') : '';
   return section(
     'batches',
     'Batches of GPU faults',
     `<ul>${lines.join('')}</ul>${chart}` +
+      (kernels.length === 0 ? '' : table('Batches by kernel', KERNEL_HEADS, 'rrlllr', kernels)) +
       (rows.length === 0 ? '' : table('The slowest batches', heads, 'lrrrrll', rows)),
   );
 }

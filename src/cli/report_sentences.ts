@@ -114,7 +114,7 @@ export function intervalText({ error, source }: FullReport['modelError']): strin
 /** Shares above which a cause is worth a word. */
 const MUCH = 1 / 3;
 
-function gpuWhy(a: AllocationReport, isWhole: boolean): string[] {
+function gpuWhy(a: AllocationReport, isWhole: boolean, kernel: FaultKernel | null): string[] {
   if (a.gpuFaults === 0) {
     if (a.faultsToGpu === 0) return [];
     return [
@@ -130,7 +130,9 @@ function gpuWhy(a: AllocationReport, isWhole: boolean): string[] {
   }
   const batches = counted(a.batches, 'batch', 'batches');
   const what = isWhole ? `${counted(a.gpuFaults, 'GPU fault')} in ${batches}` : `${batches} of GPU faults`;
-  return [`${what}, ${duration(a.gpuMicroseconds)}${facts.length === 0 ? '' : `: ${facts.join(', ')}`}`];
+  const share =
+    kernel === null ? '' : `, ${kernel.batches === a.batches ? 'all' : 'most'} of them in ${kernelText(kernel)}`;
+  return [`${what}, ${duration(a.gpuMicroseconds)}${share}${facts.length === 0 ? '' : `: ${facts.join(', ')}`}`];
 }
 
 function cpuWhy(a: AllocationReport, site: CpuFaultSite | null): string[] {
@@ -166,13 +168,29 @@ type CpuFaultSite = TraceInfo['cpuFaultSites'][number];
 /** Characters of a function's name, which templates make long. */
 const FUNCTION_SHOWN = 60;
 
+function shortened(name: string): string {
+  return name.length <= FUNCTION_SHOWN ? name : `${name.slice(0, FUNCTION_SHOWN - 3)}...`;
+}
+
 /** Where in a program the CPU faulted, in a few words. */
 export function siteText(site: CpuFaultSite): string {
   if (site.function === '') return 'code that is not known';
-  const name =
-    site.function.length <= FUNCTION_SHOWN ? site.function : `${site.function.slice(0, FUNCTION_SHOWN - 3)}...`;
+  const name = shortened(site.function);
   const where = site.file !== '' ? `${baseName(site.file)}:${site.line}` : baseName(site.module);
   return harmless(where === '' ? name : `${name} (${where})`);
+}
+
+type FaultKernel = TraceInfo['gpuFaultKernels'][number];
+
+/** A kernel, in a few words. */
+export function kernelText({ kernel }: FaultKernel): string {
+  return kernel === '' ? 'no kernel (a copy, for example)' : harmless(shortened(kernel));
+}
+
+/** The kernel in which most of an allocation's batches began, where it is known. */
+function mainKernel({ gpuFaultKernels }: TraceInfo, { name, batches }: AllocationReport): FaultKernel | null {
+  const own = gpuFaultKernels.filter(({ allocation }) => allocation === name);
+  return own.find(({ kernel, batches: its }) => kernel !== '' && its * 2 > batches) ?? null;
 }
 
 /** The code that most of an allocation's CPU faults are of, where it is known. */
@@ -183,7 +201,7 @@ function mainSite({ cpuFaultSites }: TraceInfo, { name, cpuFaults }: AllocationR
 
 /** Why an allocation cost what it did, the most costly part first. */
 function whyText(a: AllocationReport, info: TraceInfo): string {
-  const parts = [gpuWhy(a, hasAllFaults(info.source)), cpuWhy(a, mainSite(info, a))];
+  const parts = [gpuWhy(a, hasAllFaults(info.source), mainKernel(info, a)), cpuWhy(a, mainSite(info, a))];
   if (a.cpuMicroseconds > a.gpuMicroseconds) parts.reverse();
   return [...parts.flat(), ...sharedWhy(a)].join('; ') || 'nothing but mappings';
 }

@@ -13,6 +13,7 @@ import {
   harmless,
   headlines,
   intervalText,
+  kernelText,
   outcomeText,
   siteText,
   tracingText,
@@ -183,6 +184,25 @@ export function siteRows(info: TraceInfo): string[][] {
   return info.cpuFaultSites
     .slice(0, SITES_SHOWN)
     .map((site) => [count(site.faults), allocationLabel(info, site.allocation), siteText(site)]);
+}
+
+/** Kernels during which GPUs faulted, where the trace tells it: batches, time, allocation, GPU, kernel, launches. */
+export function kernelRows(info: TraceInfo): string[][] {
+  return info.gpuFaultKernels
+    .slice(0, SITES_SHOWN)
+    .map((its) => [
+      ...[count(its.batches), duration(its.microseconds), allocationLabel(info, its.allocation), harmless(its.gpu)],
+      ...[kernelText(its), orDash(its.launches)],
+    ]);
+}
+export const KERNEL_HEADS = ['batches', 'took', 'allocation', 'gpu', 'in', 'launches'];
+
+function kernelsText({ info }: ShownReport, colors: Colors): string {
+  const rows = kernelRows(info);
+  if (rows.length === 0) return '';
+  return (
+    title('batches of GPU faults by kernel', colors) + table([heads(KERNEL_HEADS, colors), ...rows], 'rrlllr', DEEP)
+  );
 }
 
 function sitesText({ info }: ShownReport, colors: Colors): string {
@@ -373,6 +393,7 @@ export function reportText(shown: ShownReport, colors: Colors): string {
     adviceText(shown, colors),
     eventsText(shown, colors),
     faultsText(shown, colors),
+    kernelsText(shown, colors),
     sitesText(shown, colors),
     flowsText('migrations', full.report.migrations, colors),
     flowsText('remote mappings', full.report.remoteMaps, colors),

@@ -118,7 +118,9 @@ function databaseSeeds(folder: string): Uint8Array[] {
   const usage =
     'CREATE TABLE CUDA_GPU_MEMORY_USAGE_EVENTS (start, address, bytes, memKind, memoryOperationType); ' +
     'INSERT INTO CUDA_GPU_MEMORY_USAGE_EVENTS VALUES (1000000000000050, 139637976727552, 8192, 4, 0), ' +
-    '(1000000000000650, 139637976727552, 8192, 4, 1), (1000000000000660, 139637976723456, 65536, 6, 0);';
+    '(1000000000000650, 139637976727552, 8192, 4, 1), (1000000000000660, 139637976723456, 65536, 6, 0); ' +
+    'CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (start, "end", deviceId, shortName); ' +
+    'INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (1000000000000150, 1000000000000350, 0, 1);';
   const path = join(folder, 'seed.sqlite');
   const database = new sqlite.Database(path);
   database.exec(`PRAGMA page_size = 512; ${sql} ${usage}`);

@@ -15,6 +15,7 @@ import type { Trace } from '../store/trace_events.ts';
 import { TraceFileError } from '../store/trace_file_error.ts';
 import { emptyTraceInfo, type TraceInfo } from '../store/trace_info.ts';
 import type { ColumnKey } from '../store/trace_schema.ts';
+import { type KernelBatch, kernelsOf } from './nsys_kernels.ts';
 import { type NsysMeta, readMeta } from './nsys_meta.ts';
 import { createRangeSearch, MEMORY_USAGE, type NsysRange, RANGES_MAX, rangeBegin, readRanges } from './nsys_ranges.ts';
 import { createSites, SITE_NONE, type Sites } from './nsys_sites.ts';
@@ -380,6 +381,27 @@ function processorsOf(g: Gathering, meta: NsysMeta): TraceInfo['processors'] {
   ];
 }
 
+/** Batches of GPU faults by the times of their first faults; `only` is the name where rows do not say it. */
+function* batchesOf({ columns, zero }: Gathering, only: string): Iterable<KernelBatch> {
+  const { words } = columns;
+  const { kind, src, buffer, time, batch } = columns.arrays;
+  const [fault, replay] = ['gpuFault', 'replay'].map((word) => words.kind.numbers.get(word) ?? -1);
+  const ends = new Map<string, number>();
+  for (let row = 0; row < columns.count; row++) {
+    if (kind[row] === replay) ends.set(`${src[row]} ${batch[row]}`, time[row]);
+  }
+  for (let row = 0; row < columns.count; row++) {
+    if (kind[row] !== fault) continue;
+    const gpuWord = words.src.list[src[row]];
+    yield {
+      ...{ device: Number(gpuWord.slice('gpu'.length)), gpu: gpuWord },
+      allocation: words.buffer.list[buffer[row]] || only,
+      time: BigInt(Math.round(time[row])) + (zero ?? 0n),
+      length: (ends.get(`${src[row]} ${batch[row]}`) ?? time[row]) - time[row],
+    };
+  }
+}
+
 /** Place in code and allocation of each CPU fault; `only` is the name where rows do not say it. */
 function* cpuFaultsOf({ columns, sites }: Gathering, only: string): Iterable<readonly [number, string]> {
   const { kind, buffer } = columns.arrays;
@@ -425,6 +447,7 @@ function traceOf(path: string, database: SqliteReader, options: ImportOptions): 
     hasBuffers: allocations.length > 1,
     clock: 'nsys',
     leftOut: g.leftOut,
+    gpuFaultKernels: kernelsOf(database, batchesOf(g, allocations[0]?.name ?? '')),
     cpuFaultSites: sites.counted(cpuFaultsOf(g, allocations[0]?.name ?? '')),
     notes,
     command: meta.command,

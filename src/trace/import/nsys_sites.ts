@@ -3,9 +3,9 @@
  * and a line where there is debug information, as texts of StringIds.
  */
 import type { TraceInfo } from '../store/trace_info.ts';
-import { quoted, type SqliteReader, type SqliteValue } from './sqlite_reader.ts';
+import { textsOf } from './nsys_strings.ts';
+import type { SqliteReader, SqliteValue } from './sqlite_reader.ts';
 
-const STRINGS = 'StringIds';
 /** Columns of the table of CPU faults; all but the last two are there wherever the table is. */
 const COLUMNS = ['CpuInstruction', 'module', 'unresolvedFaultPc', 'sourceFile', 'sourceLine'] as const;
 /** Different places that are told apart, at most, and that are kept: those with the most faults. */
@@ -31,16 +31,6 @@ export interface Sites {
   of(row: Row): number;
   /** What is known of places, with their faults by allocation: pairs of both, one for each fault. */
   counted(faults: Iterable<readonly [site: number, allocation: string]>): FaultSite[];
-}
-
-function textsOf(database: SqliteReader, wanted: ReadonlySet<string>): Map<string, string> {
-  const texts = new Map<string, string>();
-  const columns = database.tables.get(STRINGS) ?? [];
-  if (wanted.size === 0 || !columns.includes('id') || !columns.includes('value')) return texts;
-  for (const { id, value } of database.rows(`SELECT "id", "value" FROM ${quoted(STRINGS)}`)) {
-    if (typeof value === 'string' && wanted.has(String(id))) texts.set(String(id), value);
-  }
-  return texts;
 }
 
 /** `present`: columns that the table of CPU faults has. */

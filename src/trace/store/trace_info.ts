@@ -78,6 +78,24 @@ export const TRACE_INFO_SHAPE = z.looseObject({
       { error: 'a list of places in code' },
     )
     .default(() => []),
+  /**
+   * Kernels during which batches of GPU faults began, by allocation of the first fault, those that took longest first,
+   * where a trace tells it. `kernel` is '' for no kernel (a copy into managed memory faults, too); `launches` are those
+   * with such batches.
+   */
+  gpuFaultKernels: z
+    .array(
+      z.looseObject({
+        allocation: text('an allocation'),
+        gpu: text('a GPU'),
+        kernel: text('a kernel'),
+        launches: whole,
+        batches: whole,
+        microseconds: number,
+      }),
+      { error: 'a list of kernels' },
+    )
+    .default(() => []),
   /** What a reader should know: what a recording cannot tell, how it began and ended. */
   notes: z.array(z.string()),
   /** Of a recording: the command line, and why it ended. */
@@ -115,6 +133,7 @@ export function emptyTraceInfo(name: string, source: TraceInfo['source'], uvmlab
     leftOut: {},
     copies: [],
     cpuFaultSites: [],
+    gpuFaultKernels: [],
     notes: [],
     command: null,
     ended: null,

@@ -35,6 +35,9 @@ export function infoRows(info: TraceInfo): Record<string, Cell[][]> {
     parameters: Object.entries(info.parameters).map(([name, value]) => [name, String(value)]),
     processors: info.processors.map(({ word, name, uuid }) => [word, name ?? null, uuid ?? null]),
     losses: [...losses(info.dropped, 'lost'), ...losses(info.leftOut, 'left out')],
+    gpu_fault_kernels: info.gpuFaultKernels.map((its) => [
+      ...[its.allocation, its.gpu, its.kernel || null, its.launches, its.batches, its.microseconds],
+    ]),
     cpu_fault_sites: info.cpuFaultSites.map((site) => [
       ...[site.allocation, site.function || null, site.module || null, site.file || null],
       ...[site.line === 0 ? null : site.line, site.faults],

@@ -326,6 +326,18 @@ export const INFO_TABLES: readonly TraceTable[] = [
     ],
   },
   {
+    name: 'gpu_fault_kernels',
+    meaning: 'kernels during which batches of GPU faults began, as far as the trace tells it',
+    columns: [
+      text('allocation', 'of the first fault of a batch, as `buffer` has it'),
+      text('gpu', 'whose faults they are'),
+      text('kernel', 'null where none ran: copies fault, too'),
+      { ...count('launches', 'with such batches'), type: 'whole' },
+      { ...count('batches', 'how many'), type: 'whole' },
+      { ...time('microseconds', 'from their first faults to their replays, summed up, microseconds'), unit: '' },
+    ],
+  },
+  {
     name: 'cpu_fault_sites',
     meaning: 'code whose accesses of the CPU faulted, by allocation, as far as the trace tells it',
     columns: [
