@@ -6,6 +6,7 @@
  * exact below 2^53. The clock of a GPU may count from 1970, which is above that: such times are exact as relative ones.
  * Words for the codes are in event_words.ts.
  */
+import { grown } from '../../base/grown.ts';
 import { EVENT_ENTRY_BYTES_V1, EVENT_ENTRY_BYTES_V2, EVENT_TYPE } from './events.ts';
 
 /** Processors of a mask: the words of a row of `masks`. */
@@ -113,12 +114,6 @@ export function createEventColumns(capacity = 1024, gpuTimes: 'absolute' | 'rela
 const ROWS = (Object.entries(createEventColumns(1)) as [keyof EventColumns, unknown][])
   .filter(([key, value]) => typeof value === 'object' && key !== 'masks')
   .map(([key]) => key) as Exclude<keyof EventColumns, 'count' | 'maskCount' | 'masks' | 'gpuTimeHigh'>[];
-
-function grown<T extends Column>(old: T, capacity: number): T {
-  const bigger = new (old.constructor as new (length: number) => T)(capacity);
-  bigger.set(old as never);
-  return bigger;
-}
 
 /** Makes room for `more` events. */
 function reserve(c: EventColumns, more: number): void {

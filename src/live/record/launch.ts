@@ -1,8 +1,8 @@
 /**
  * Starting a program and attaching to it before it allocates managed memory: it, or the first of its descendants that
  * registers a GPU with the driver, is stopped as soon as it has, attached to, and let go on. CUDA registers GPUs when
- * it starts, tens of milliseconds before a program can allocate. A process that only asks what there is (profilers do)
- * has a VA space and never a GPU in it.
+ * it starts, before a program can allocate. A process that only asks what there is (profilers do) has a VA space and
+ * never a GPU in it.
  */
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -81,8 +81,6 @@ export interface Attached {
 }
 
 const LOOK_MILLISECONDS = 1;
-/** The CPU's number in a table of processors. */
-const CPU_NUMBER = 0;
 
 /** Whether the process has a VA space with a GPU by now; false too when it has ended meanwhile. Does not stop it. */
 async function hasGpu(device: LinuxDevice, pid: number): Promise<boolean> {
@@ -95,7 +93,7 @@ async function hasGpu(device: LinuxDevice, pid: number): Promise<boolean> {
   }
   if (attachment === null) return false;
   await device.close(attachment.uvm);
-  return attachment.processors.some(({ number }) => number !== CPU_NUMBER);
+  return attachment.processors.some(({ word }) => word !== 'cpu');
 }
 
 /** Stops the process, and attaches to it if it has a VA space by now; null too when it has ended meanwhile. */

@@ -14,7 +14,9 @@
  * finish, nor what acquires them), a tracking semaphore that stands still, a channel that starts nothing before a time,
  * an ECC error; and, with Confidential Computing, where an engine meets a tag that does not fit (gpu/secure_copy.ts).
  */
+
 import { assert } from '../../base/assert.ts';
+import { grown } from '../../base/grown.ts';
 import { registerHandler, schedule } from '../kernel/clock.ts';
 import type { Model } from '../state.ts';
 import { contentsCopy, contentsCopyIn, contentsCopyOut, contentsZero } from './contents.ts';
@@ -79,8 +81,8 @@ const ENTRY_BUFFER = 3;
 const ENTRY_LENGTH = 4;
 const ENTRY_OTHER_GPUS = 5;
 const ENTRY_WORDS = 6;
-/** Entries of a ring at first. */
-const FIRST_ENTRIES = 64;
+/** Entries that a channel's rings, here and in channel.ts, have room for at first. */
+export const RING_FIRST_ENTRIES = 64;
 
 /** Words of a pending push: finish, channel index, word offset of its entry in the channel's ring. */
 const PENDING_WORDS = 3;
@@ -196,13 +198,11 @@ export function hostAddChannel(
  * entries stay where they are.
  */
 function growRing(channel: HostChannel, value: number): void {
-  const old = channel.ring;
-  if (channel.mask === channel.entries - 1) return;
-  if (old.length === 0) channel.firstValue = value;
-  const wanted = Math.max(FIRST_ENTRIES, 2 * (channel.mask + 1));
-  const entries = Math.min(wanted, channel.entries);
-  channel.ring = new Float64Array(entries * ENTRY_WORDS);
-  channel.ring.set(old);
+  const had = channel.mask + 1;
+  if (had === channel.entries) return;
+  if (had === 0) channel.firstValue = value;
+  const entries = Math.min(Math.max(RING_FIRST_ENTRIES, 2 * had), channel.entries);
+  channel.ring = grown(channel.ring, entries * ENTRY_WORDS);
   channel.mask = entries - 1;
 }
 

@@ -7,6 +7,7 @@
  * reads in uvm/push_encode.ts. Left out: semaphore acquires and releases (the host keeps them as numbers of the GPFIFO
  * entry), inline data, membars and pipelining flags.
  */
+import { grown } from '../../base/grown.ts';
 
 /** dst, src (processor ids), first page, pages: one method for the run. */
 export const METHOD_COPY = 1;
@@ -105,8 +106,7 @@ export function methodMemoryRelease(memory: MethodMemory, buffer: number): void 
 
 /** Doubles a buffer, keeps its words and returns the new array. */
 export function methodMemoryGrow(memory: MethodMemory, buffer: number): Float64Array {
-  const grown = new Float64Array(memory.buffers[buffer].length * 2);
-  grown.set(memory.buffers[buffer]);
-  memory.buffers[buffer] = grown;
-  return grown;
+  const words = memory.buffers[buffer];
+  memory.buffers[buffer] = grown(words, 2 * words.length);
+  return memory.buffers[buffer];
 }

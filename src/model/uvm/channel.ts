@@ -17,8 +17,18 @@
  * chosen by use and index alone), freeing a manager. Errors of a channel (RC, ECC) are found where the driver looks for
  * them (uvm_channel_check_errors); a GPU has none but those of channel_inject.ts.
  */
+
 import { assert } from '../../base/assert.ts';
-import { createHost, type Host, hostAddChannel, hostFinishTime, hostRunUntil, hostStartTime } from '../gpu/host.ts';
+import { grown } from '../../base/grown.ts';
+import {
+  createHost,
+  type Host,
+  hostAddChannel,
+  hostFinishTime,
+  hostRunUntil,
+  hostStartTime,
+  RING_FIRST_ENTRIES,
+} from '../gpu/host.ts';
 import type { Model } from '../state.ts';
 import type { ConfComputing, KeyRotation } from './conf_computing_types.ts';
 import {
@@ -120,8 +130,6 @@ export const GPFIFO_SPAN = 10;
 export const GPFIFO_WORDS = 11;
 /** Words of acquired pairs that are remembered for each entry. */
 const ACQUIRE_WORDS = 4;
-/** Entries that a channel's rings have room for at first. */
-const FIRST_ENTRIES = 64;
 
 export interface Channel {
   id: number;
@@ -329,9 +337,8 @@ function growEntries(channel: Channel, count: number): void {
   const old = channel.gpfifoEntries;
   const whole = channel.numGpfifoEntries * GPFIFO_WORDS;
   if (old.length === whole) return;
-  const wanted = Math.max(count, FIRST_ENTRIES) * GPFIFO_WORDS;
-  channel.gpfifoEntries = new Float64Array(Math.min(Math.max(wanted, 2 * old.length), whole));
-  channel.gpfifoEntries.set(old);
+  const wanted = Math.max(count, RING_FIRST_ENTRIES) * GPFIFO_WORDS;
+  channel.gpfifoEntries = grown(old, Math.min(Math.max(wanted, 2 * old.length), whole));
 }
 
 /** Ring of acquired pairs with room for `count` more; it grows as entries do. */
@@ -339,8 +346,8 @@ export function channelAcquiresFor(channel: Channel, count: number): Float64Arra
   const old = channel.acquires;
   const whole = channel.numGpfifoEntries * ACQUIRE_WORDS;
   if (2 * (channel.acquireTotal + count) <= old.length || old.length === whole) return old;
-  channel.acquires = new Float64Array(Math.min(Math.max(FIRST_ENTRIES * ACQUIRE_WORDS, 2 * old.length), whole));
-  channel.acquires.set(old);
+  const wanted = RING_FIRST_ENTRIES * ACQUIRE_WORDS;
+  channel.acquires = grown(old, Math.min(Math.max(wanted, 2 * old.length), whole));
   return channel.acquires;
 }
 

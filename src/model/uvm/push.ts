@@ -11,7 +11,9 @@
  * (push_bytes.ts). Left out: push descriptions beyond a purpose, inline data of callers, membar and pipelining flags
  * (copies of one push follow one another), fake pushes.
  */
+
 import { assert } from '../../base/assert.ts';
+import { grown } from '../../base/grown.ts';
 import { PAGE_SIZE, PAGES_PER_BIG_PAGE, PAGES_PER_BLOCK } from '../../base/units.ts';
 import { hostSubmit } from '../gpu/host.ts';
 import {
@@ -548,11 +550,7 @@ export function pushTimestamp(m: Model, push: Push): number {
   push.bytes += timestampBytes(push.offset, push.bytes);
   push.words[at] = METHOD_TIMESTAMP;
   push.words[at + 1] = slot;
-  if (slot === push.timestamps.length) {
-    const grown = new Float64Array(2 * slot);
-    grown.set(push.timestamps);
-    push.timestamps = grown;
-  }
+  if (slot === push.timestamps.length) push.timestamps = grown(push.timestamps, 2 * slot);
   push.timestamps[slot] = push.duration;
   return slot;
 }

@@ -104,6 +104,23 @@ describe('the chunks of a pushbuffer', () => {
     expect(() => begin(pushbuffer)).toThrow('space');
   });
 
+  it('hold as many small pushes as there are, and are all idle when these are completed, in any order', () => {
+    const pushbuffer = createPushbuffer();
+    const random = createPrng(11);
+    const spans = Array.from({ length: 1500 }, () => add(pushbuffer, 24));
+    expect(new Set(spans).size).toBe(1500);
+    while (spans.length > 0) {
+      const [span] = spans.splice(prngBelow(random, spans.length), 1);
+      pushbufferMarkCompleted(pushbuffer, span);
+      expect(pushbuffer.pendingPushes).toBe(spans.length);
+    }
+    expect([pushbuffer.idleChunks, pushbuffer.availableChunks]).toEqual([ALL, ALL]);
+    // Their places are given out again.
+    const again = Array.from({ length: 1500 }, () => add(pushbuffer, 24));
+    expect(Math.max(...again)).toBeLessThan(pushbuffer.spans.length);
+    expect(pushbuffer.spanCount).toBe(1500);
+  });
+
   it('know the end of a chunk and the push that is pending first', () => {
     const pushbuffer = createPushbuffer();
     pushbuffer.idleChunks = pushbuffer.availableChunks = 1;

@@ -8,7 +8,9 @@
  * in the order of their ends, and at most one push that is being built. What a push holds is not there, but in a buffer
  * of its own (gpu/methods.ts), which returns when the push has run.
  */
+
 import { assert } from '../../base/assert.ts';
+import { grown } from '../../base/grown.ts';
 import type { HostWork } from '../gpu/host.ts';
 import { type MethodMemory, methodMemoryClaim } from '../gpu/methods.ts';
 import { PUSH_SIZE_MAX } from './push_bytes.ts';
@@ -226,11 +228,7 @@ function claimSpan(pushbuffer: Pushbuffer): number {
     return span;
   }
   const fresh = pushbuffer.spanCount++ * SPAN_WORDS;
-  if (fresh === pushbuffer.spans.length) {
-    const grown = new Int32Array(2 * fresh);
-    grown.set(pushbuffer.spans);
-    pushbuffer.spans = grown;
-  }
+  if (fresh === pushbuffer.spans.length) pushbuffer.spans = grown(pushbuffer.spans, 2 * fresh);
   return fresh;
 }
 

@@ -6,7 +6,9 @@
  * parallel typed arrays; trace/ turns it into the event objects of the file format. Queues of several subscribers,
  * counters and the ioctls of the tools device are left out here.
  */
+
 import { assert } from '../../base/assert.ts';
+import { grown } from '../../base/grown.ts';
 import type { Model } from '../state.ts';
 import { channelUpdateProgressAll } from './channel.ts';
 import { type Push, pushCallbackRegister } from './push.ts';
@@ -288,12 +290,6 @@ export function toolsRecordMapRemoteCpu(m: Model, page: number, pages: number, o
   log.pages[i] = pages;
 }
 
-function growInts(old: Int32Array): Int32Array {
-  const bigger = new Int32Array(2 * old.length);
-  bigger.set(old);
-  return bigger;
-}
-
 /** Opens a group of deferred records that will ride on one push. */
 function openGroup(m: Model): void {
   const t = m.tools;
@@ -309,8 +305,8 @@ function openGroup(m: Model): void {
     t.groupFree = t.groupFirst[t.open];
   } else {
     if (t.groups === t.groupFirst.length) {
-      t.groupFirst = growInts(t.groupFirst);
-      t.groupLast = growInts(t.groupLast);
+      t.groupFirst = grown(t.groupFirst, 2 * t.groupFirst.length);
+      t.groupLast = grown(t.groupLast, 2 * t.groupLast.length);
     }
     t.open = t.groups++;
   }
@@ -339,7 +335,7 @@ function defer(m: Model, kind: number, page: number): number {
     t.deferredFree = t.deferredNext[i];
   } else {
     i = reserve(log);
-    if (i === t.deferredNext.length) t.deferredNext = growInts(t.deferredNext);
+    if (i === t.deferredNext.length) t.deferredNext = grown(t.deferredNext, 2 * i);
   }
   t.deferredNext[i] = NO_ROW;
   if (t.groupFirst[t.open] === NO_ROW) t.groupFirst[t.open] = i;

@@ -26,8 +26,8 @@ import { NV_OK, NV_WARN_MORE_PROCESSING_REQUIRED } from './status.ts';
 export type Tracker = number[];
 
 /**
- * An empty tracker with room for three entries. A block's copy, its page tables and its mapping, each on a channel of
- * its own, are all that most trackers ever hold, and an array that outgrows its room takes sixteen numbers more: much
+ * An empty tracker with room for three entries. The clearing of a block's memory, its copy and its mapping, each on a
+ * channel of its own, are all that most trackers ever hold, and an array that outgrows its room takes sixteen numbers more: much
  * of a block's memory.
  */
 export function createTracker(): Tracker {

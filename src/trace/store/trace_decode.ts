@@ -5,12 +5,13 @@
  * A file whose writer was killed ends in the middle of something: its last whole footer counts, and what lies behind is
  * of no use. Nothing here knows Node: trace_reader.ts reads files, and a page may have the bytes in memory.
  */
+import { assert } from '../../base/assert.ts';
 import { shapeError } from '../../scenario/shapes.ts';
 import { ACCESS_WORDS, EVENT_KINDS } from '../event.ts';
 import { readChunk } from './parquet_chunk.ts';
 import { FOOTER_TAIL_BYTES, MAGIC_BYTES, PARQUET_MAGIC, readFooter, type TraceFooter } from './parquet_footer.ts';
 import { MalformedError } from './parquet_thrift.ts';
-import { ABSENT, createTraceColumns, type TraceColumns } from './trace_columns.ts';
+import { createTraceColumns, type TraceColumns } from './trace_columns.ts';
 import { PUSH_KIND, type Trace } from './trace_events.ts';
 import { TraceFileError } from './trace_file_error.ts';
 import { canBeWritten, TRACE_INFO_SHAPE, type TraceInfo } from './trace_info.ts';
@@ -211,11 +212,9 @@ export function decodeTrace(source: TraceBytes, { keys }: ReadTraceOptions = {})
     for (const { rows: count, chunks } of groups) {
       for (const key of wanted) {
         const place = chunks.get(key);
+        // The footer was refused if it lacks one; rows that nothing is read into would not say "nothing".
+        assert(place !== undefined, 'a trace has all of its columns');
         if (count === 0) continue;
-        if (place === undefined) {
-          columns.arrays[key].fill(ABSENT[TRACE_COLUMNS[key].type], columns.count, columns.count + count);
-          continue;
-        }
         const known = columns.words[key].list.length;
         readChunk(columns, key, place, source.read(place.offset, place.bytes), columns.count, count);
         checkWords(columns, key, known, place.offset);
