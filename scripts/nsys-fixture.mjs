@@ -10,11 +10,13 @@
  *
  *     node scripts/nsys-fixture.mjs run.sqlite run.uvmrec test/fixtures/nsys-sort
  *
- * OUT.sql has the tables of the export that are read, with all of their columns, as SQL; of what tells of the machine
- * only versions, names of GPUs and the command of the recording are kept. OUT.json has the recorder's events: batches
+ * OUT.sql has the tables of the export that are read, as SQL; of what tells of the machine only versions, names of GPUs
+ * and the command of the recording are kept, and of kernels what is read. nsys-enums.sql beside it has what the numbers
+ * in them mean. OUT.json has the recorder's events: batches
  * of GPU faults in the order in which they were serviced, migrations and CPU faults.
  */
 import { writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import sqlite from 'node-sqlite3-wasm';
 import { openTrace } from '../dist/analysis/open_trace.js';
 import { eventAt } from '../dist/trace/store/trace_events.js';
@@ -32,10 +34,14 @@ const WHOLE = [
   'CUDA_GPU_MEMORY_USAGE_EVENTS',
   'CUPTI_ACTIVITY_KIND_MEMCPY',
   'TARGET_INFO_CUDA_DEVICE',
+];
+/** What numbers mean: the same in every export of a version, so there is one file of them. */
+const ENUMS = [
   'ENUM_CUDA_UNIF_MEM_MIGRATION',
   'ENUM_CUDA_UNIF_MEM_ACCESS_TYPE',
   'ENUM_CUDA_MEMCPY_OPER',
   'ENUM_CUDA_MEM_KIND',
+  'ENUM_CUDA_DEV_MEM_EVENT_OPER',
 ];
 const PARTS = {
   CUPTI_ACTIVITY_KIND_KERNEL: 'SELECT start, "end", deviceId, shortName FROM CUPTI_ACTIVITY_KIND_KERNEL',
@@ -66,8 +72,11 @@ const database = new sqlite.Database(exported, { fileMustExist: true, readOnly: 
 const tables = /** @type {{ name: string }[]} */ (
   database.all("SELECT name FROM sqlite_master WHERE type = 'table'")
 ).map(({ name }) => name);
-let sql = '-- Exported by Nsight Systems, as far as uvmlab reads it; made by scripts/nsys-fixture.mjs.\n';
-for (const name of WHOLE) if (tables.includes(name)) sql += tableText(name, database.all(`SELECT * FROM ${name}`));
+const HEAD = '-- Exported by Nsight Systems, as far as uvmlab reads it; made by scripts/nsys-fixture.mjs.\n';
+/** @param {readonly string[]} names */
+const wholeTables = (names) =>
+  names.map((name) => (tables.includes(name) ? tableText(name, database.all(`SELECT * FROM ${name}`)) : '')).join('');
+let sql = HEAD + wholeTables(WHOLE);
 for (const [name, query] of Object.entries(PARTS)) sql += tableText(name, database.all(query));
 // Texts of CPU faults and kernels, without folders of the machine.
 const texts = `SELECT id, value FROM StringIds WHERE id IN (${['CpuInstruction', 'module', 'sourceFile']
@@ -82,8 +91,9 @@ sql += tableText(
   'META_DATA_CAPTURE',
   command.map((value, i) => ({ name: i === 0 ? 'PROCESS_0:COMMAND' : `PROCESS_0:ARGUMENT_${i - 1}`, value })),
 );
-database.close();
 writeFileSync(`${out}.sql`, sql);
+writeFileSync(join(dirname(out), 'nsys-enums.sql'), HEAD + wholeTables(ENUMS));
+database.close();
 
 /** Where an event lies, in hexadecimal. */
 const bases = new Map(info.allocations.map(({ name, address }) => [name, BigInt(`0x${address}`)]));

@@ -13,6 +13,8 @@ import { loadMachines } from '../src/analysis/machines.ts';
 import { reportTrace } from '../src/analysis/report/report_trace.ts';
 import type { UvmEvent } from '../src/trace/event.ts';
 import { importNsys } from '../src/trace/import/nsys.ts';
+import { ALLOCATION, MANAGED } from '../src/trace/import/nsys_ranges.ts';
+import { ACCESSES, CAUSES, UNIFIED_DTOD, UNIFIED_DTOH, UNIFIED_HTOD } from '../src/trace/import/nsys_rows.ts';
 import { logEvents } from '../src/trace/log_events.ts';
 import { eventAt, type Trace } from '../src/trace/store/trace_events.ts';
 import { captureCli } from './support/captured_cli.ts';
@@ -46,13 +48,24 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function imported(name: string): Promise<Trace> {
+/** An export as a database; its path. */
+function exported(name: string): string {
   const path = join(folder, `${name}.sqlite`);
   rmSync(path, { force: true });
   const database = new sqlite.Database(path);
   database.exec(fixture(`nsys-${name}.sql`));
   database.close();
-  return importNsys(path, { uvmlab: '0', machines: machines.known });
+  return path;
+}
+const imported = (name: string): Promise<Trace> =>
+  importNsys(exported(name), { uvmlab: '0', machines: machines.known });
+function rowsIn(path: string, sql: string): Record<string, unknown>[] {
+  const database = new sqlite.Database(path, { fileMustExist: true, readOnly: true });
+  try {
+    return database.all(sql) as Record<string, unknown>[];
+  } finally {
+    database.close();
+  }
 }
 const seenOf = (name: string): Seen => JSON.parse(fixture(`nsys-${name}.json`)) as Seen;
 const eventsOf = ({ columns }: Trace): UvmEvent[] =>
@@ -127,10 +140,45 @@ describe.each([['two-gpus'], ['sort']])('an export of Nsight Systems and a recor
       expect(spread(batches.map(({ time }, i) => time - own[i][2]))).toBeLessThan(DRIFT);
       expect(spread(replays.map(({ time }, i) => time - own[i][3]))).toBeLessThan(DRIFT);
     }
+    // The faults that an export counts are those of the batch on this page.
+    const counts = rowsIn(
+      exported(name),
+      'SELECT deviceId, numberOfPageFaults n FROM CUDA_UM_GPU_PAGE_FAULT_EVENTS ORDER BY deviceId, start',
+    ).map(({ deviceId, n }) => [`gpu${deviceId}`, n]);
+    const byGpu = [...seen].sort((a, b) => a[0].localeCompare(b[0]));
+    expect(counts).toEqual(byGpu.map(([gpu, , , , , , faults]) => [gpu, faults]));
     const onFirst = seen.reduce((sum, [, , , , , , faults]) => sum + faults, 0);
     expect(trace.info.notes.join('\n')).toContain(
       `Of each of the ${seen.length} batches of GPU faults an export has the first page alone, on which ${onFirst} of`,
     );
+  });
+});
+
+describe('numbers in an export', () => {
+  it('mean what the export says of them', () => {
+    const path = exported('enums');
+    const named = (table: string, prefix: string): Map<string, number> =>
+      new Map(
+        rowsIn(path, `SELECT id, name FROM ${table}`).map(({ id, name }) => [
+          String(name).slice(prefix.length).toLowerCase(),
+          Number(id),
+        ]),
+      );
+    const words = (list: readonly string[]): [string, number][] =>
+      list.map((word, i) => [word.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), i]);
+    const unknown = (map: Map<string, number>, word: string): [string, number][] =>
+      [...map].map(([name, id]) => [name === 'unknown' ? word : name, id]);
+    const causes = named('ENUM_CUDA_UNIF_MEM_MIGRATION', 'CUDA_UNIFIED_MEMORY_MIGRATION_CAUSE_');
+    expect(unknown(causes, 'invalid')).toEqual(words(CAUSES));
+    const accesses = named('ENUM_CUDA_UNIF_MEM_ACCESS_TYPE', 'CUDA_UNIFIED_MEMORY_ACCESS_TYPE_');
+    expect(unknown(accesses, '')).toEqual(words(ACCESSES));
+    const copies = named('ENUM_CUDA_MEMCPY_OPER', 'CUDA_MEMCPY_KIND_');
+    expect(['uvm_htod', 'uvm_dtoh', 'uvm_dtod'].map((kind) => copies.get(kind))).toEqual([
+      ...[UNIFIED_HTOD, UNIFIED_DTOH, UNIFIED_DTOD],
+    ]);
+    const kinds = named('ENUM_CUDA_MEM_KIND', 'CUDA_MEMOPR_MEMORY_KIND_');
+    expect(['managed', 'managed_static'].map((kind) => kinds.get(kind))).toEqual(MANAGED);
+    expect(named('ENUM_CUDA_DEV_MEM_EVENT_OPER', 'CUDA_DEV_MEM_EVENT_OPR_').get('allocation')).toBe(ALLOCATION);
   });
 });
 
@@ -201,6 +249,10 @@ describe('an export of a run', () => {
     expect(html).toContain('CPU faults by code');
     expect(html).toContain('Batches by kernel');
     expect(html).not.toContain('Sizes of batches');
+    cli.out = '';
+    expect(await cli.run('report', '--json', join(folder, 'sort.sqlite'))).toBe(0);
+    const { hasAllFaults, gpuFaultKernels, cpuFaultSites } = JSON.parse(cli.out);
+    expect([hasAllFaults, gpuFaultKernels.length, cpuFaultSites.length]).toEqual([false, 4, 1]);
   });
 
   it('has its managed allocations, by address', async () => {

@@ -69,6 +69,7 @@ describe('report', () => {
     expect([file, recording.header.pid, tracingUnknown]).toEqual([GOLDEN, 1, null]);
     expect(answers.map(({ label }: { label: string }) => label)).toEqual(['Cost most', 'Why', 'Change']);
     expect(batches).toMatchObject({ count: 2, median: 23, max: 200 });
+    expect(JSON.parse(cli.out)).toMatchObject({ hasAllFaults: true, gpuFaultKernels: [], cpuFaultSites: [] });
     expect(allocations).toHaveLength(3);
     expect(untraced).toMatchObject({ machine: 'h200-pcie5', traced: { batches: 2 }, untraced: { batches: 2 } });
     cli.out = '';

@@ -3,7 +3,7 @@
  * goes through `esc`.
  */
 import type { Advice, AllocationReport, CostedFlow } from '../analysis/report/report_types.ts';
-import { hasAllFaults, type TraceInfo } from '../trace/store/trace_info.ts';
+import type { TraceInfo } from '../trace/store/trace_info.ts';
 import { batchChart, type CostBar, costChart, esc, type GainScale, gainChart, timelineChart } from './report_charts.ts';
 import { PAGE_STYLE } from './report_page_style.ts';
 import {
@@ -149,13 +149,13 @@ function prefetchFact({ prefetch, prefetchUnknown: why }: AllocationReport): str
   return parts.join('; ') || 'none';
 }
 
-function allocationDetail(a: AllocationReport, info: TraceInfo): string {
+function allocationDetail(a: AllocationReport, info: TraceInfo, hasAllFaults: boolean): string {
   const sum = (list: readonly { processor: string; count: number }[]): string =>
     list.map(({ processor, count: its }) => `${processor} ${count(its)}`).join(', ') || 'none';
   const faults = a.faults.map(({ processor, access, count: its }) => `${processor} ${access} ${count(its)}`).join(', ');
   const facts: [string, string][] = [
     ['faults', faults || 'none'],
-    ['duplicates in their batch', hasAllFaults(info.source) ? count(a.duplicates) : 'not known'],
+    ['duplicates in their batch', hasAllFaults ? count(a.duplicates) : 'not known'],
     ['refaults', sum(a.refaults)],
     [
       'changed sides more than once',
@@ -211,7 +211,7 @@ function allocations({ full, info }: ShownReport): string {
       (unknown === null ? '' : paragraph(capital(`${unknown}.`), 'soft')) +
       all
         .slice(0, DETAILED)
-        .map((a) => allocationDetail(a, info))
+        .map((a) => allocationDetail(a, info, full.report.hasAllFaults))
         .join(''),
   );
 }
@@ -224,14 +224,14 @@ function batches({ full, info }: ShownReport): string {
     `${b.gpu}, batch ${count(b.batch)}`,
     count(b.row),
     duration(b.timeMicroseconds),
-    hasAllFaults(info.source) ? count(b.faults) : '-',
+    report.hasAllFaults ? count(b.faults) : '-',
     duration(b.microseconds),
     allocationLabel(info, b.allocation),
-    batchReason(b, info),
+    batchReason(b, report),
   ]);
   const heads = ['batch', 'first row', 'at', 'faults', 'took', 'allocation', 'by'];
   const kernels = kernelRows(info);
-  const chart = hasAllFaults(report.source) ? figure(batchChart(report.batches), 'Sizes of batches') : '';
+  const chart = report.hasAllFaults ? figure(batchChart(report.batches), 'Sizes of batches') : '';
   return section(
     'batches',
     'Batches of GPU faults',

@@ -1,7 +1,14 @@
 /** What a report says in sentences, for the terminal and for the page: what cost most, why, what to change. */
 import type { FullReport } from '../analysis/report/full_report.ts';
-import type { Advice, AllocationReport, Prediction, SlowBatch, SlowCpuFault } from '../analysis/report/report_types.ts';
-import { hasAllFaults, type TraceInfo } from '../trace/store/trace_info.ts';
+import type {
+  Advice,
+  AllocationReport,
+  Prediction,
+  SlowBatch,
+  SlowCpuFault,
+  TraceReport,
+} from '../analysis/report/report_types.ts';
+import type { TraceInfo } from '../trace/store/trace_info.ts';
 import { bytes, count, counted, duration, percent } from './text.ts';
 
 /** A text of another program, without what a terminal would obey or what turns the direction of writing. */
@@ -114,7 +121,7 @@ export function intervalText({ error, source }: FullReport['modelError']): strin
 /** Shares above which a cause is worth a word. */
 const MUCH = 1 / 3;
 
-function gpuWhy(a: AllocationReport, isWhole: boolean, kernel: FaultKernel | null): string[] {
+function gpuWhy(a: AllocationReport, hasAllFaults: boolean, kernel: FaultKernel | null): string[] {
   if (a.gpuFaults === 0) {
     if (a.faultsToGpu === 0) return [];
     return [
@@ -129,7 +136,7 @@ function gpuWhy(a: AllocationReport, isWhole: boolean, kernel: FaultKernel | nul
     facts.push(`${percent(a.duplicates / a.gpuFaults)} of the faults repeat a page of their batch`);
   }
   const batches = counted(a.batches, 'batch', 'batches');
-  const what = isWhole ? `${counted(a.gpuFaults, 'GPU fault')} in ${batches}` : `${batches} of GPU faults`;
+  const what = hasAllFaults ? `${counted(a.gpuFaults, 'GPU fault')} in ${batches}` : `${batches} of GPU faults`;
   const share =
     kernel === null ? '' : `, ${kernel.batches === a.batches ? 'all' : 'most'} of them in ${kernelText(kernel)}`;
   return [`${what}, ${duration(a.gpuMicroseconds)}${share}${facts.length === 0 ? '' : `: ${facts.join(', ')}`}`];
@@ -200,8 +207,8 @@ function mainSite({ cpuFaultSites }: TraceInfo, { name, cpuFaults }: AllocationR
 }
 
 /** Why an allocation cost what it did, the most costly part first. */
-function whyText(a: AllocationReport, info: TraceInfo): string {
-  const parts = [gpuWhy(a, hasAllFaults(info.source), mainKernel(info, a)), cpuWhy(a, mainSite(info, a))];
+function whyText(a: AllocationReport, { hasAllFaults }: TraceReport, info: TraceInfo): string {
+  const parts = [gpuWhy(a, hasAllFaults, mainKernel(info, a)), cpuWhy(a, mainSite(info, a))];
   if (a.cpuMicroseconds > a.gpuMicroseconds) parts.reverse();
   return [...parts.flat(), ...sharedWhy(a)].join('; ') || 'nothing but mappings';
 }
@@ -245,7 +252,7 @@ export function headlines(full: FullReport, info: TraceInfo): Headline[] {
         `${allocationLabel(info, top.name)}${size}: about ${share} that managed memory cost, ` +
         `in a trace of ${duration(report.durationMicroseconds)}`,
     },
-    { label: 'Why', text: whyText(top, info) },
+    { label: 'Why', text: whyText(top, report, info) },
     { label: 'Change', text: changeText(full, info, top.name) },
   ];
 }
@@ -254,7 +261,7 @@ export function headlines(full: FullReport, info: TraceInfo): Headline[] {
 const LITTLE = 0.01;
 
 /** The parts of a slow batch's time, longest first; what its pages say of them, where they are known. */
-export function batchReason(b: SlowBatch, { source }: TraceInfo): string {
+export function batchReason(b: SlowBatch, { hasAllFaults }: TraceReport): string {
   const wait = b.waitMicroseconds ?? 0;
   const rest = Math.max(0, b.microseconds - b.copyMicroseconds - wait);
   const facts = [
@@ -268,7 +275,7 @@ export function batchReason(b: SlowBatch, { source }: TraceInfo): string {
   const parts: [number, string][] = [
     [b.copyMicroseconds, `copies of ${bytes(b.copiedBytes)}`],
     [wait, 'until the driver came to it'],
-    [rest, hasAllFaults(source) ? `other work: ${facts.join(', ')}` : 'other work'],
+    [rest, hasAllFaults ? `other work: ${facts.join(', ')}` : 'other work'],
   ];
   return parts
     .filter(([time]) => time > b.microseconds * LITTLE)

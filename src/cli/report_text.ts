@@ -3,7 +3,7 @@ import type { FullReport } from '../analysis/report/full_report.ts';
 import type { AllocationReport, CostedFlow } from '../analysis/report/report_types.ts';
 import { RECORDED_EVENTS } from '../device/abi/events.ts';
 import type { RecordingSurvey } from '../trace/recording_ranges.ts';
-import { hasAllFaults, type TraceInfo } from '../trace/store/trace_info.ts';
+import type { TraceInfo } from '../trace/store/trace_info.ts';
 import {
   actionText,
   allocationLabel,
@@ -152,7 +152,7 @@ export function batchLines({ report }: FullReport): string[] {
   if (batches.count === 0) return [];
   const gpuFaults = faults.filter(({ processor }) => processor !== 'cpu').reduce((sum, { count: n }) => sum + n, 0);
   const number = `${counted(batches.count, 'batch', 'batches')} of GPU faults`;
-  const lines = hasAllFaults(report.source)
+  const lines = report.hasAllFaults
     ? [
         `${number}: median ${count(batches.median)}, 90 % up to ${count(batches.p90)}, largest ${count(batches.max)}`,
         `${counted(batches.duplicates, 'fault')} on a page that has one in its batch already: ` +
@@ -307,10 +307,10 @@ function slowText({ full: { report }, info }: ShownReport, colors: Colors): stri
       rows.push([
         `${harmless(b.gpu)} ${count(b.batch)}`,
         count(b.row),
-        hasAllFaults(info.source) ? count(b.faults) : '-',
+        report.hasAllFaults ? count(b.faults) : '-',
         duration(b.microseconds),
         allocationLabel(info, b.allocation),
-        batchReason(b, info),
+        batchReason(b, report),
       ]);
     }
     text += title('slowest batches', colors) + table(rows, 'lrrrll', DEEP);

@@ -18,7 +18,7 @@ import { colorsFor } from './text.ts';
 /** The report as `--json` prints it. */
 function jsonOf({ file, full, info, recording }: ShownReport): unknown {
   const { report, ...rest } = full;
-  const { scenario: _, notes, processors, parameters, dropped, leftOut } = info;
+  const { notes, processors, parameters, dropped, leftOut, cpuFaultSites, gpuFaultKernels } = info;
   return {
     file,
     answers: headlines(full, info),
@@ -31,6 +31,8 @@ function jsonOf({ file, full, info, recording }: ShownReport): unknown {
     ...report,
     dropped,
     leftOut,
+    cpuFaultSites,
+    gpuFaultKernels,
     notes,
     recording:
       recording === null

@@ -3,7 +3,7 @@
  * for gives nothing.
  */
 import type { Scenario } from '../../scenario/scenario.ts';
-import { hasAllFaults, type TraceInfo } from '../../trace/store/trace_info.ts';
+import type { TraceInfo } from '../../trace/store/trace_info.ts';
 import type { Advice, AdviceRule, AllocationReport, AllocationUse, TraceReport } from './report_types.ts';
 
 /** Costs below these are not worth a line: of all that managed memory cost, of the whole time, and in microseconds. */
@@ -160,7 +160,7 @@ function wholeTrace({ report, info }: AdviceInput, others: readonly Advice[]): A
   if (off && matters(service, report)) {
     out.push(advice('prefetchOff', null, null, service, { faults: faultsOfGpus(report), batches: batches.count }));
   }
-  const small = hasAllFaults(report.source) && batches.count >= MANY_BATCHES && batches.median <= SMALL_BATCH;
+  const small = report.hasAllFaults && batches.count >= MANY_BATCHES && batches.median <= SMALL_BATCH;
   const better = others.some(({ rule }) => ['prefetch', 'preferredLocation', 'readMostly'].includes(rule));
   if (small && !better && matters(service, report)) {
     const evidence = { batches: batches.count, median: batches.median, faults: faultsOfGpus(report) };

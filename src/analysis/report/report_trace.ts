@@ -1,6 +1,7 @@
 /** The report of a trace: what a pass over its rows found (scan_trace.ts), as data. */
 import { PAGE_SIZE, PAGES_PER_BLOCK } from '../../base/units.ts';
 import type { Trace } from '../../trace/store/trace_events.ts';
+import { hasAllFaults } from '../../trace/store/trace_info.ts';
 import { type BatchTable, isReplayed, serviceOf } from './batch_table.ts';
 import { FOLLOWED_BLOCKS, PAGE_WROTE, PROCESSOR_BITS, slabIndex, slabOf } from './page_histories.ts';
 import type {
@@ -352,6 +353,7 @@ export function reportTrace(trace: Trace, options: ReportOptions): TraceReport {
   return {
     name: trace.info.name,
     source: trace.info.source,
+    hasAllFaults: hasAllFaults(trace.info.source),
     rows: trace.columns.count,
     kinds: kindsOf(trace),
     durationMicroseconds: duration / 1000,

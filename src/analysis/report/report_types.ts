@@ -240,6 +240,11 @@ export interface TracingCost {
 export interface TraceReport {
   name: string;
   source: TraceInfo['source'];
+  /**
+   * False for an export of Nsight Systems: it has the first fault of each batch alone, and numbers of GPU faults, of
+   * duplicates and of pages without data, and the sizes of batches, are of those.
+   */
+  hasAllFaults: boolean;
   rows: number;
   /** Rows by kind. */
   kinds: Record<string, number>;

@@ -27,8 +27,8 @@ export type Tracker = number[];
 
 /**
  * An empty tracker with room for three entries. The clearing of a block's memory, its copy and its mapping, each on a
- * channel of its own, are all that most trackers ever hold, and an array that outgrows its room takes sixteen numbers more: much
- * of a block's memory.
+ * channel of its own, are all that most trackers ever hold, and an array that outgrows its room takes sixteen numbers
+ * more: much of a block's memory.
  */
 export function createTracker(): Tracker {
   // Not a literal of constants: engines share the memory of those, and a change makes a copy without the room.

@@ -20,10 +20,10 @@ function readerOf(kernels: readonly [start: number, end: number, device: number,
   };
 }
 const batch = (time: number, device = 0, length = 1000, allocation = 'a') => ({
-  ...{ device, gpu: `gpu${device}`, allocation, time: BigInt(time), length },
+  ...{ gpu: `gpu${device}`, allocation, time, length },
 });
 const told = (reader: SqliteReader, batches: ReturnType<typeof batch>[]): unknown[] =>
-  kernelsOf(reader, batches).map((row) => [row.gpu, row.kernel, row.launches, row.batches, row.microseconds]);
+  kernelsOf(reader, 0n, batches).map((row) => [row.gpu, row.kernel, row.launches, row.batches, row.microseconds]);
 
 describe('kernels in which batches began', () => {
   it('are counted by launch, the one that began last of those that run at once', () => {

@@ -1,7 +1,7 @@
 /** Kernels during which a GPU faulted, as an export of Nsight Systems has them. */
 import type { TraceInfo } from '../store/trace_info.ts';
 import { textsOf } from './nsys_strings.ts';
-import { quoted, type SqliteReader, type SqliteValue } from './sqlite_reader.ts';
+import { quoted, type SqliteReader, wholeNumber } from './sqlite_reader.ts';
 
 const KERNELS = 'CUPTI_ACTIVITY_KIND_KERNEL';
 const COLUMNS = ['start', 'end', 'deviceId', 'shortName'] as const;
@@ -10,25 +10,21 @@ const KEPT_MAX = 200;
 
 type FaultKernel = TraceInfo['gpuFaultKernels'][number];
 
-/** A batch of faults: its GPU by number and word, the time of its first fault, and how long it took (ns). */
+/** A batch of faults: its GPU, its first fault's allocation and time, and how long it took (ns). */
 export interface KernelBatch {
-  device: number;
   gpu: string;
   allocation: string;
-  time: bigint;
+  time: number;
   length: number;
 }
 
+/** Times are nanoseconds on the axis of the trace; the name is a number of StringIds. */
 interface Kernel {
+  gpu: string;
   launch: number;
-  start: bigint;
-  end: bigint;
+  start: number;
+  end: number;
   name: string;
-}
-
-function wide(value: SqliteValue | undefined): bigint | null {
-  if (typeof value === 'bigint') return value;
-  return typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : null;
 }
 
 /**
@@ -36,50 +32,58 @@ function wide(value: SqliteValue | undefined): bigint | null {
  * began last.
  */
 class Running {
-  readonly #rows: Iterator<Record<string, SqliteValue>>;
-  readonly #stacks = new Map<number, Kernel[]>();
-  #next: { device: number; kernel: Kernel } | null = null;
-  #launches = 0;
+  readonly #kernels: Iterator<Kernel>;
+  readonly #stacks = new Map<string, Kernel[]>();
+  #next: IteratorResult<Kernel>;
 
-  constructor(database: SqliteReader) {
-    const columns = COLUMNS.map((column) => quoted(column)).join(', ');
-    this.#rows = database.rows(`SELECT ${columns} FROM ${quoted(KERNELS)} ORDER BY "start"`)[Symbol.iterator]();
-    this.#next = this.#read();
+  constructor(kernels: Iterable<Kernel>) {
+    this.#kernels = kernels[Symbol.iterator]();
+    this.#next = this.#kernels.next();
   }
 
-  #read(): { device: number; kernel: Kernel } | null {
-    for (;;) {
-      const { value: row, done } = this.#rows.next();
-      if (done === true) return null;
-      const [start, end, device] = [row['start'], row['end'], row['deviceId']].map(wide);
-      if (start === null || end === null || device === null) continue;
-      const kernel = { launch: this.#launches++, start, end, name: String(row['shortName']) };
-      return { device: Number(device), kernel };
+  at(gpu: string, time: number): Kernel | undefined {
+    while (this.#next.done !== true && this.#next.value.start <= time) {
+      const kernel = this.#next.value;
+      const stack = this.#stacks.get(kernel.gpu) ?? [];
+      this.#stacks.set(kernel.gpu, stack);
+      stack.push(kernel);
+      this.#next = this.#kernels.next();
     }
-  }
-
-  at(device: number, time: bigint): Kernel | undefined {
-    while (this.#next !== null && this.#next.kernel.start <= time) {
-      const stack = this.#stacks.get(this.#next.device) ?? [];
-      this.#stacks.set(this.#next.device, stack);
-      stack.push(this.#next.kernel);
-      this.#next = this.#read();
-    }
-    const stack = this.#stacks.get(device) ?? [];
+    const stack = this.#stacks.get(gpu) ?? [];
     // What has ended is of no use to later times either.
     while (stack.length > 0 && stack[stack.length - 1].end < time) stack.pop();
     return stack[stack.length - 1];
   }
+
+  /** Kernels behind the last batch are not read: the query ends here. */
+  close(): void {
+    this.#kernels.return?.();
+  }
 }
 
-/** `batches` in order of their times. Nothing where the export does not have the table, or not these columns of it. */
-export function kernelsOf(database: SqliteReader, batches: Iterable<KernelBatch>): FaultKernel[] {
+/** All launches, in order of their starts. */
+function* launches(database: SqliteReader, zero: bigint): Generator<Kernel, void> {
+  const columns = COLUMNS.map((column) => quoted(column)).join(', ');
+  let launch = 0;
+  for (const row of database.rows(`SELECT ${columns} FROM ${quoted(KERNELS)} ORDER BY "start"`)) {
+    const [start, end, device] = [row['start'], row['end'], row['deviceId']].map(wholeNumber);
+    if (start === null || end === null || device === null) continue;
+    const times = { start: Number(start - zero), end: Number(end - zero) };
+    yield { gpu: `gpu${device}`, launch: launch++, ...times, name: String(row['shortName']) };
+  }
+}
+
+/**
+ * `batches` in order of their times; `zero` is the export's time that is 0 in the trace. Nothing where the export does
+ * not have the table, or not these columns of it.
+ */
+export function kernelsOf(database: SqliteReader, zero: bigint, batches: Iterable<KernelBatch>): FaultKernel[] {
   const columns = database.tables.get(KERNELS) ?? [];
   if (!COLUMNS.every((column) => columns.includes(column))) return [];
-  const running = new Running(database);
+  const running = new Running(launches(database, zero));
   const found = new Map<string, { id: string; launches: Set<number>; length: number; row: FaultKernel }>();
-  for (const { device, gpu, allocation, time, length } of batches) {
-    const kernel = running.at(device, time);
+  for (const { gpu, allocation, time, length } of batches) {
+    const kernel = running.at(gpu, time);
     const id = kernel?.name ?? '';
     const key = `${gpu} ${id} ${allocation}`;
     const its = found.get(key) ?? {
@@ -91,6 +95,7 @@ export function kernelsOf(database: SqliteReader, batches: Iterable<KernelBatch>
     its.row.batches++;
     its.length += length;
   }
+  running.close();
   const kept = [...found.values()].sort((a, b) => b.length - a.length).slice(0, KEPT_MAX);
   const names = textsOf(database, new Set(kept.map(({ id }) => id)));
   return kept.map(({ id, launches, length, row }) => ({

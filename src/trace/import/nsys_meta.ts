@@ -1,10 +1,10 @@
 /** What an export of Nsight Systems says beside its events: versions, the driver, the command, names of GPUs. */
-import type { SqliteReader, SqliteValue } from './sqlite_reader.ts';
+import { type SqliteReader, type SqliteValue, wholeNumber } from './sqlite_reader.ts';
 
 const EXPORT_DATA = 'META_DATA_EXPORT';
 const CAPTURE_DATA = 'META_DATA_CAPTURE';
 const SYSTEM_DATA = 'TARGET_INFO_SYSTEM_ENV';
-/** The schemas that are known: 3.20 from exports, 3.25 to 3.30 from the documentation; what is read is the same. */
+/** The schemas that are known: 3.20 from exports, 3.25 to 3.30 from the documentation. */
 const KNOWN_VERSION = 3;
 const ARGUMENTS_MAX = 1000;
 
@@ -63,18 +63,13 @@ function commandOf(database: SqliteReader): string[] | null {
   return words[0] === undefined ? null : words.filter((word) => word !== undefined);
 }
 
-function whole(value: SqliteValue | undefined): number | null {
-  const number = typeof value === 'bigint' || typeof value === 'number' ? Number(value) : Number.NaN;
-  return Number.isSafeInteger(number) ? number : null;
-}
-
 function numbered(database: SqliteReader, table: string, from: string, to: string): [number, SqliteValue][] {
   const columns = database.tables.get(table) ?? [];
   if (!columns.includes(from) || !columns.includes(to)) return [];
   const found: [number, SqliteValue][] = [];
   for (const row of database.rows(`SELECT "${from}", "${to}" FROM ${table}`)) {
-    const number = whole(row[from]);
-    if (number !== null) found.push([number, row[to]]);
+    const number = wholeNumber(row[from]);
+    if (number !== null) found.push([Number(number), row[to]]);
   }
   return found;
 }
@@ -85,7 +80,7 @@ function gpuNamesOf(database: SqliteReader): Map<number, string> {
   const names = new Map<number, string>();
   for (const [id, name] of ofMachine) if (typeof name === 'string') names.set(id, name);
   for (const [cuda, id] of numbered(database, 'TARGET_INFO_CUDA_DEVICE', 'cudaId', 'gpuId')) {
-    const name = ofMachine.get(whole(id) ?? -1);
+    const name = ofMachine.get(Number(wholeNumber(id) ?? -1));
     if (typeof name === 'string') names.set(cuda, name);
   }
   return names;

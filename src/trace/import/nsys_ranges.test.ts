@@ -17,12 +17,7 @@ function readerOf(rows: readonly Row[]): SqliteReader {
 }
 
 const told = (ranges: readonly NsysRange[]): unknown[] =>
-  ranges.map(({ firstPage, endPage, begin, end }) => [
-    firstPage,
-    endPage,
-    Number(begin),
-    end === null ? null : Number(end),
-  ]);
+  ranges.map(({ firstPage, endPage, begin, end }) => [firstPage, endPage, begin, end]);
 
 describe('managed allocations of an export', () => {
   it('live from their allocation to their end, or to the next one in their place', () => {
@@ -36,20 +31,20 @@ describe('managed allocations of an export', () => {
       [50, 500, 1, 1],
       [60, 112, 1, 1],
     ];
-    expect(told(readRanges(readerOf(rows)) as NsysRange[])).toEqual([
+    expect(told(readRanges(readerOf(rows), 0n) as NsysRange[])).toEqual([
       [100, 108, 10, 30],
       [108, 112, 20, 40],
-      [110, 126, 40, null],
+      [110, 126, 40, Number.POSITIVE_INFINITY],
     ]);
   });
 
   it('are not known where the export has no table, none of these columns, or too many of them', () => {
-    expect(readRanges({ ...readerOf([]), tables: new Map() })).toBeNull();
-    expect(readRanges({ ...readerOf([]), tables: new Map([[MEMORY_USAGE, ['start']]]) })).toBeNull();
-    expect(readRanges(readerOf([]))).toEqual([]);
+    expect(readRanges({ ...readerOf([]), tables: new Map() }, 0n)).toBeNull();
+    expect(readRanges({ ...readerOf([]), tables: new Map([[MEMORY_USAGE, ['start']]]) }, 0n)).toBeNull();
+    expect(readRanges(readerOf([]), 0n)).toEqual([]);
     const many = (count: number): Row[] => Array.from({ length: count }, (_, i): Row => [i, i, 1, 0]);
-    expect(readRanges(readerOf(many(RANGES_MAX)))?.length).toBe(RANGES_MAX);
-    expect(readRanges(readerOf(many(RANGES_MAX + 1)))).toBeNull();
+    expect(readRanges(readerOf(many(RANGES_MAX)), 0n)?.length).toBe(RANGES_MAX);
+    expect(readRanges(readerOf(many(RANGES_MAX + 1)), 0n)).toBeNull();
   });
 
   it.each([[1], [2], [3], [4]])('are found for pages and times as by looking at all of them, seed %i', (seed) => {
@@ -58,10 +53,10 @@ describe('managed allocations of an export', () => {
     for (let time = 0; rows.length < 300; time += prngBelow(prng, 3)) {
       rows.push([time, prngBelow(prng, 60), 1 + prngBelow(prng, 12), prngBelow(prng, 2)]);
     }
-    const ranges = readRanges(readerOf(rows)) as NsysRange[];
+    const ranges = readRanges(readerOf(rows), 0n) as NsysRange[];
     const find = createRangeSearch(ranges);
     let found = 0;
-    for (let time = 0n; time < BigInt(rows[rows.length - 1][0]) + 5n; time++) {
+    for (let time = 0; time < rows[rows.length - 1][0] + 5; time++) {
       for (let page = 0; page < 75; page++) {
         // Of two in one place at one moment, the one that begins then.
         const all = ranges.filter(
@@ -69,7 +64,8 @@ describe('managed allocations of an export', () => {
             range.firstPage <= page &&
             page < range.endPage &&
             range.begin <= time &&
-            (range.end === null || (range.end > range.begin && time <= range.end)),
+            range.end > range.begin &&
+            time <= range.end,
         );
         const range = find(page, time);
         if (all.length === 0) expect(range).toBeUndefined();

@@ -3,14 +3,14 @@
  * --cuda-memory-usage=true: rows of CUDA_GPU_MEMORY_USAGE_EVENTS, each an allocation or its end.
  */
 import { PAGES_PER_BLOCK } from '../../base/units.ts';
-import type { SqliteReader, SqliteValue } from './sqlite_reader.ts';
+import { type SqliteReader, wholeNumber } from './sqlite_reader.ts';
 
 export const MEMORY_USAGE = 'CUDA_GPU_MEMORY_USAGE_EVENTS';
 const COLUMNS = ['start', 'address', 'bytes', 'memKind', 'memoryOperationType'] as const;
 /** ENUM_CUDA_MEM_KIND: managed, and variables that are. */
-const MANAGED = [4, 6];
+export const MANAGED = [4, 6];
 /** ENUM_CUDA_DEV_MEM_EVENT_OPER: an allocation; 1 is its end. */
-const ALLOCATION = 0;
+export const ALLOCATION = 0;
 const PAGE = 4096n;
 const ADDRESSES = 1n << 64n;
 /** Bytes of an allocation that a number holds, and more than any machine has. */
@@ -18,24 +18,19 @@ const BYTES_MAX = 2n ** 53n;
 /** Managed allocations that are told apart, at most: a program with more allocates for each of its objects. */
 export const RANGES_MAX = 50_000;
 
-/** An allocation over its life. Pages are 4 KiB page numbers, times those of the export. */
+/** An allocation over its life. Pages are 4 KiB page numbers, times nanoseconds on the axis of the trace. */
 export interface NsysRange {
   firstPage: number;
   /** Behind the last one. */
   endPage: number;
-  begin: bigint;
-  /** Null where it was never freed. */
-  end: bigint | null;
+  begin: number;
+  /** Infinity where it was never freed. */
+  end: number;
 }
 
 /** The page of a range where its allocation begins: a multiple of 2 MiB, as in recordings. */
 export function rangeBegin(range: NsysRange): number {
   return Math.floor(range.firstPage / PAGES_PER_BLOCK) * PAGES_PER_BLOCK;
-}
-
-function wide(value: SqliteValue | undefined): bigint | null {
-  if (typeof value === 'bigint') return value;
-  return typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : null;
 }
 
 /** Live ranges by address; they do not overlap. */
@@ -75,10 +70,10 @@ class Live {
 }
 
 /**
- * In order of their beginnings. Null where the export does not have the table, or not these columns of it, or more than
- * RANGES_MAX allocations.
+ * In order of their beginnings; `zero` is the export's time that is 0 in the trace. Null where the export does not have
+ * the table, or not these columns of it, or more than RANGES_MAX allocations.
  */
-export function readRanges(database: SqliteReader): NsysRange[] | null {
+export function readRanges(database: SqliteReader, zero: bigint): NsysRange[] | null {
   const columns = database.tables.get(MEMORY_USAGE) ?? [];
   if (!COLUMNS.every((column) => columns.includes(column))) return null;
   const live = new Live();
@@ -87,13 +82,14 @@ export function readRanges(database: SqliteReader): NsysRange[] | null {
     `SELECT ${COLUMNS.map((column) => `"${column}"`).join(', ')} FROM ${MEMORY_USAGE} ` +
     `WHERE "memKind" IN (${MANAGED.join(', ')}) ORDER BY "start"`;
   for (const row of database.rows(sql)) {
-    const [time, given, bytes, operation] = [
+    const [start, given, bytes, operation] = [
       row['start'],
       row['address'],
       row['bytes'],
       row['memoryOperationType'],
-    ].map(wide);
-    if (time === null || given === null || bytes === null || bytes <= 0n || bytes > BYTES_MAX) continue;
+    ].map(wholeNumber);
+    if (start === null || given === null || bytes === null || bytes <= 0n || bytes > BYTES_MAX) continue;
+    const time = Number(start - zero);
     const address = ((given % ADDRESSES) + ADDRESSES) % ADDRESSES;
     const firstPage = Number(address / PAGE);
     if (operation !== BigInt(ALLOCATION)) {
@@ -107,7 +103,7 @@ export function readRanges(database: SqliteReader): NsysRange[] | null {
       firstPage,
       endPage: Number((address + bytes + PAGE - 1n) / PAGE),
       begin: time,
-      end: null,
+      end: Number.POSITIVE_INFINITY,
     };
     // What was there was freed without a row.
     for (const gone of live.add(range)) gone.end = time;
@@ -118,19 +114,19 @@ export function readRanges(database: SqliteReader): NsysRange[] | null {
 }
 
 /** Finds the range of a page at a time; times must not go back from one call to the next. */
-export function createRangeSearch(ranges: readonly NsysRange[]): (page: number, time: bigint) => NsysRange | undefined {
-  const lived = ranges.filter(({ begin, end }) => end === null || end > begin);
-  const ends = lived.filter(({ end }) => end !== null).sort((a, b) => Number((a.end as bigint) - (b.end as bigint)));
+export function createRangeSearch(ranges: readonly NsysRange[]): (page: number, time: number) => NsysRange | undefined {
+  const lived = ranges.filter(({ begin, end }) => end > begin);
+  const ends = [...lived].sort((a, b) => (a.end === b.end ? 0 : a.end - b.end));
   const live = new Live();
   let begun = 0;
   let ended = 0;
-  const endBefore = (time: bigint): void => {
-    for (; ended < ends.length && (ends[ended].end as bigint) < time; ended++) live.drop(ends[ended]);
+  const endBefore = (time: number): void => {
+    for (; ended < ends.length && ends[ended].end < time; ended++) live.drop(ends[ended]);
   };
   return (page, time) => {
     for (; begun < lived.length && lived[begun].begin <= time; begun++) {
       // What an address was before ends first, where it is used again at once.
-      endBefore(lived[begun].begin + 1n);
+      endBefore(lived[begun].begin + 1);
       live.add(lived[begun]);
     }
     endBefore(time);

@@ -6,7 +6,7 @@ import type { TraceInfo } from '../store/trace_info.ts';
 import { textsOf } from './nsys_strings.ts';
 import type { SqliteReader, SqliteValue } from './sqlite_reader.ts';
 
-/** Columns of the table of CPU faults; all but the last two are there wherever the table is. */
+/** Columns of the table of CPU faults. */
 const COLUMNS = ['CpuInstruction', 'module', 'unresolvedFaultPc', 'sourceFile', 'sourceLine'] as const;
 /** Different places that are told apart, at most, and that are kept: those with the most faults. */
 const TOLD_APART_MAX = 10_000;

@@ -190,6 +190,12 @@ function openWasm(sqlite: WasmSqlite, path: string): Raw {
   };
 }
 
+/** A whole number of 64 bits, or null for anything else; negative ones are what SQLite makes of large addresses. */
+export function wholeNumber(value: SqliteValue | undefined): bigint | null {
+  if (typeof value === 'bigint') return value;
+  return typeof value === 'number' && Number.isSafeInteger(value) ? BigInt(value) : null;
+}
+
 /** Names as SQL has them, whatever they are. */
 export function quoted(name: string): string {
   return `"${name.replaceAll('"', '""')}"`;

@@ -118,6 +118,14 @@ export function addRow(columns: TraceColumns): number {
   return columns.count++;
 }
 
+/** Columns of type `word` or `text`. */
+export type WordKey = 'kind' | 'buffer' | 'src' | 'dst' | 'processors' | 'type' | 'access' | 'cause' | 'acquires';
+
+/** Gives a row a text. Throws RangeError where the column may have no more different ones. */
+export function setWord(columns: TraceColumns, key: WordKey, row: number, text: string): void {
+  columns.arrays[key][row] = wordNumber(columns.words[key], text);
+}
+
 /** The text of a row in a column of type `word` or `text`; '' for none. */
 export function wordAt(columns: TraceColumns, key: ColumnKey, row: number): string {
   return columns.words[key].list[columns.arrays[key][row]];

@@ -9,7 +9,7 @@ import type {
   UvmEvent,
 } from '../event.ts';
 import type { PushEntry } from '../push_log.ts';
-import { addRow, type TraceColumns, wordAt, wordNumber } from './trace_columns.ts';
+import { addRow, setWord, type TraceColumns, type WordKey, wordAt } from './trace_columns.ts';
 import type { TraceInfo } from './trace_info.ts';
 import { type ColumnKey, TRACE_COLUMNS } from './trace_schema.ts';
 
@@ -20,12 +20,6 @@ export interface Trace {
 
 /** The kind of the rows that are pushes. */
 export const PUSH_KIND = 'push';
-
-type WordKey = 'kind' | 'buffer' | 'src' | 'dst' | 'processors' | 'type' | 'access' | 'cause' | 'acquires';
-
-function setWord(columns: TraceColumns, key: WordKey, row: number, text: string): void {
-  columns.arrays[key][row] = wordNumber(columns.words[key], text);
-}
 
 const COUNT_END = 2 ** 31;
 
